@@ -1,0 +1,179 @@
+"""Pictures written as maps of source coordinates: which exemplar pixel each output pixel is.
+
+Once a picture is such a map it is never averaged again: every pixel IS an exemplar pixel, in all its channels and at
+its full depth. Neighbouring pixels that come from neighbouring sources form verbatim pieces; correct() lets each
+pixel choose among the sources its neighbours propose, which keeps the pieces coherent (Ashikhmin 2001, "Synthesizing
+natural textures", section 3; Lefebvre and Hoppe 2005, "Parallel controllable texture synthesis", section 3.2).
+
+Everything here works on 8-bit codes and integers, so each decision is the same in any tile, order, thread or device.
+Arrays: codes (H, W, C) uint8; maps (H, W, 2) int32 holding (row, column) in the exemplar. Functions that look at a
+neighbourhood take arrays that hold it and return the inner part: who calls decides whether the surroundings come from
+a larger region of the plane or from wrapping a torus.
+
+Each function has a numba loop for the CPU and plain torch for other devices; they give the same bits.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from texsyn.images import Region, Size
+from texsyn.patches import extract
+
+
+def take(exemplar: Tensor, source: Tensor) -> Tensor:
+    """The picture that a map stands for: exemplar (h, w, C), source (H, W, 2), gives (H, W, C)."""
+    at = source.long()
+    return exemplar[at[..., 0], at[..., 1]]
+
+
+def children(source: Tensor, region: Region, child: Region, size: Size) -> Tensor:
+    """The map one level finer: a pixel's four children take its source doubled, plus 0 or 1.
+
+    source (H, W, 2) covers region of the coarse level, child is the wanted region of the fine level, size the fine
+    exemplar's. region must hold pyramid.coarser(child).
+    """
+    device = source.device
+    y = torch.arange(child.top, child.top + child.height, device=device)
+    x = torch.arange(child.left, child.left + child.width, device=device)
+    rows, columns = y.div(2, rounding_mode="floor") - region.top, x.div(2, rounding_mode="floor") - region.left
+    fine = 2 * source[rows][:, columns]
+    fine[..., 0] += y.remainder(2)[:, None]
+    fine[..., 1] += x.remainder(2)[None, :]
+    fine[..., 0].clamp_(max=size.height - 1)
+    fine[..., 1].clamp_(max=size.width - 1)
+    return fine
+
+
+def vote(exemplar: Tensor, source: Tensor, w: int) -> Tensor:
+    """Average, rounded half up, of the overlapping w x w exemplar patches centred at source.
+
+    exemplar (h, w, C) codes, source (H + 2r, W + 2r, 2), r = w // 2, at least r from the exemplar's border. Returns
+    (H, W, C) codes: Texto's recomposition, in integers.
+    """
+    r = w // 2
+    h, wd = source.shape[0] - 2 * r, source.shape[1] - 2 * r
+    if source.device.type == "cpu":
+        out = np.empty((h, wd, exemplar.shape[2]), np.uint8)
+        _vote(exemplar.numpy(), source.contiguous().numpy(), w, out)
+        return torch.from_numpy(out)
+    total = torch.zeros((h, wd, exemplar.shape[2]), dtype=torch.int32, device=source.device)
+    at = source.long()
+    for i in range(w):
+        for j in range(w):
+            s = at[i : i + h, j : j + wd]
+            total += exemplar[s[..., 0] + r - i, s[..., 1] + r - j]
+    return ((2 * total + w * w) // (2 * w * w)).to(torch.uint8)
+
+
+def correct(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None = None) -> Tensor:
+    """One coherent correction: each pixel takes the best of the nine sources that its neighbours propose.
+
+    A neighbour at offset (dy, dx) with source s proposes s - (dy, dx), kept where its patch fits. The best minimises
+    |X - Y|^2 - psi over the w x w patches X of u around the pixel and Y of the exemplar around the proposal; of equals
+    the first in reading order of the neighbours wins.
+
+    u (A, B, C) codes and source (P, Q, 2) are concentric; psi is int32, one for each exemplar patch in reading order.
+    Returns the map (H, W, 2), concentric, of size (min(A - 2r, P - 2), min(B - 2r, Q - 2)), r = w // 2.
+    """
+    r = w // 2
+    h = min(u.shape[0] - 2 * r, source.shape[0] - 2)
+    wd = min(u.shape[1] - 2 * r, source.shape[1] - 2)
+    u, source = middle(u, h + 2 * r, wd + 2 * r), middle(source, h + 2, wd + 2)
+    if source.device.type == "cpu":
+        out = np.empty((h, wd, 2), np.int32)
+        bias = np.zeros(0, np.int32) if psi is None else psi.numpy()
+        _correct(u.contiguous().numpy(), source.contiguous().numpy(), exemplar.numpy(), w, bias, out)
+        return torch.from_numpy(out)
+    return _correct_torch(u, source, exemplar, w, psi)
+
+
+def middle(a: Tensor, height: int, width: int) -> Tensor:
+    """The concentric inner part of a (H, W, ...); margins must be even."""
+    top, left = (a.shape[0] - height) // 2, (a.shape[1] - width) // 2
+    return a[top : top + height, left : left + width]
+
+
+def wrap(a: Tensor, radius: int) -> Tensor:
+    """a (H, W, ...) as a torus: grown by radius on every side with what lies beyond the opposite border."""
+    rows = torch.arange(-radius, a.shape[0] + radius, device=a.device).remainder(a.shape[0])
+    columns = torch.arange(-radius, a.shape[1] + radius, device=a.device).remainder(a.shape[1])
+    return a[rows][:, columns]
+
+
+@numba.njit(cache=True, nogil=True)
+def _vote(exemplar, source, w, out):  # type: ignore[no-untyped-def]
+    r, area = w // 2, w * w
+    total = np.empty(exemplar.shape[2], np.int64)
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            total[:] = 0
+            for i in range(w):
+                for j in range(w):
+                    sy, sx = source[y + i, x + j, 0] + r - i, source[y + i, x + j, 1] + r - j
+                    for c in range(total.size):
+                        total[c] += exemplar[sy, sx, c]
+            for c in range(total.size):
+                out[y, x, c] = (2 * total[c] + area) // (2 * area)
+
+
+@numba.njit(cache=True, nogil=True)
+def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
+    r = w // 2
+    last_y, last_x = exemplar.shape[0] - 1 - r, exemplar.shape[1] - 1 - r
+    per_row = exemplar.shape[1] - 2 * r
+    biased, row = psi.size > 0, w * exemplar.shape[2]
+    flat_u = u.reshape(u.shape[0], -1)
+    flat_e = exemplar.reshape(exemplar.shape[0], -1)
+    n_channels = exemplar.shape[2]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            best, best_y, best_x = np.int64(1) << 62, -1, -1
+            for dy in range(-1, 2):
+                for dx in range(-1, 2):
+                    cy = min(max(source[y + 1 + dy, x + 1 + dx, 0] - dy, r), last_y)
+                    cx = min(max(source[y + 1 + dy, x + 1 + dx, 1] - dx, r), last_x)
+                    if cy == best_y and cx == best_x:
+                        continue
+                    cost = np.int64(0)
+                    if biased:
+                        cost -= psi[(cy - r) * per_row + cx - r]
+                    for i in range(w):
+                        u_row, e_row = flat_u[y + i], flat_e[cy - r + i]
+                        u_at, e_at = x * n_channels, (cx - r) * n_channels
+                        s = np.int32(0)
+                        for k in range(row):
+                            t = np.int32(u_row[u_at + k]) - np.int32(e_row[e_at + k])
+                            s += t * t
+                        cost += s
+                        if cost >= best:  # the remaining rows only add
+                            break
+                    if cost < best:
+                        best, best_y, best_x = cost, cy, cx
+            out[y, x, 0] = best_y
+            out[y, x, 1] = best_x
+
+
+def _correct_torch(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None) -> Tensor:
+    r, h, wd = w // 2, source.shape[0] - 2, source.shape[1] - 2
+    x = extract(u.permute(2, 0, 1).to(torch.int32), w)  # (H W, C w w)
+    y = extract(exemplar.permute(2, 0, 1).to(torch.int32), w)
+    last_y, last_x, per_row = exemplar.shape[0] - 1 - r, exemplar.shape[1] - 1 - r, exemplar.shape[1] - 2 * r
+    best = torch.full((h * wd,), 1 << 62, dtype=torch.int64, device=u.device)
+    winner = torch.zeros_like(best)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            s = source[1 + dy : 1 + dy + h, 1 + dx : 1 + dx + wd].long()
+            cy, cx = (s[..., 0] - dy).clamp(r, last_y), (s[..., 1] - dx).clamp(r, last_x)
+            k = ((cy - r) * per_row + cx - r).reshape(-1)
+            for rows in torch.arange(h * wd, device=u.device).split(1 << 18):
+                cost = (x[rows] - y[k[rows]]).square_().sum(1)
+                if psi is not None:
+                    cost -= psi[k[rows]]
+                better = cost < best[rows]
+                best[rows] = torch.where(better, cost, best[rows])
+                winner[rows] = torch.where(better, k[rows], winner[rows])
+    return torch.stack([winner // per_row + r, winner % per_row + r], 1).view(h, wd, 2).to(torch.int32)

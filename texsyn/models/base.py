@@ -1,0 +1,231 @@
+"""What a texture model is: a fitted thing that gives pictures of any size, each a pure function of its seed.
+
+Files are safetensors: tensors, and a JSON header with the method, its configuration and where it came from. Loading
+one runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from texsyn.images import InputError, Picture, Region, Size, to_unit
+
+FORMAT = 1
+#: method name -> module:class; the order is the one shown to people
+METHODS = {
+    "texto": "texsyn.models.texto:Texto",
+    "texto-2018": "texsyn.models.texto2018:Texto2018",
+    "gaussian": "texsyn.models.gaussian:Gaussian",
+    "random-phase": "texsyn.models.gaussian:RandomPhase",
+}
+
+OnProgress = Callable[[float, str], None]
+
+
+class Cancel(Protocol):
+    """Anything with is_set(), a threading.Event for one."""
+
+    def is_set(self) -> bool: ...
+
+
+class Cancelled(RuntimeError):
+    """The caller's cancel event was set; nothing was kept."""
+
+
+@dataclass
+class Watch:
+    """Carries a caller's on_progress and cancel through a long computation; step() is called between pieces."""
+
+    on_progress: OnProgress | None = None
+    cancel: Cancel | None = None
+    start: float = 0.0
+    span: float = 1.0
+
+    def step(self, fraction: float, message: str = "") -> None:
+        """Report that fraction (0..1) of this watch's span is done; raises Cancelled when the caller asked for it."""
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled("cancelled by the caller")
+        if self.on_progress is not None:
+            self.on_progress(self.start + self.span * min(max(fraction, 0.0), 1.0), message)
+
+    def part(self, start: float, end: float) -> Watch:
+        """The watch of a sub-task that covers start..end of this one."""
+        return Watch(self.on_progress, self.cancel, self.start + self.span * start, self.span * (end - start))
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """One picture with its evidence.
+
+    pixels (h, w, c) in the exemplar's own number type; source (h, w, 2) int32, the exemplar pixel (row, column) that
+    each pixel is, or None for methods that blend; evidence is JSON-able, one entry a level.
+    """
+
+    pixels: np.ndarray
+    source: np.ndarray | None = None
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+
+
+class TextureModel(ABC):
+    """A fitted texture. Pictures are pure functions of (model, seed, position); see the class of each method."""
+
+    method: ClassVar[str]
+    config_type: ClassVar[type]
+    #: pixels depend on a bounded neighbourhood of the plane, so that render() exists
+    local: bool = False
+
+    def __init__(self, exemplar: Picture, config: Any, device: str = "cpu") -> None:
+        self.exemplar = exemplar
+        self.config = config
+        self.device = torch.device(device)
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls, exemplar: Picture, config: Any = None, *, seed: int = 0, device: str = "cpu", watch: Watch | None = None
+    ) -> TextureModel:
+        """A model of the exemplar; config None means the method's defaults."""
+
+    @abstractmethod
+    def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
+        """One picture of that size in the exemplar's depth, with its evidence."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """What fit learned beyond the exemplar, for save()."""
+
+    @classmethod
+    @abstractmethod
+    def from_tensors(cls, exemplar: Picture, config: Any, tensors: Mapping[str, Tensor], device: str) -> TextureModel:
+        """The inverse of tensors(); raises InputError when shapes or types do not belong together."""
+
+    @property
+    def halo(self) -> int:
+        """How far, in output pixels, a pixel of render() looks for its inputs."""
+        raise NotImplementedError(f"{self.method} pictures are made whole: pixels depend on all of it")
+
+    def render(self, region: Region, *, seed: int) -> Tensor:
+        """A window of the infinite picture, (c, h, w); equals the same window of any larger one, bit for bit.
+
+        Raises NotImplementedError for models that are not local.
+        """
+        raise NotImplementedError(f"{self.method} pictures are made whole; fit an endless model to render regions")
+
+    def sample(self, size: Size | tuple[int, int], *, seed: int, n: int = 1) -> Tensor:
+        """n pictures (n, c, h, w), in [0, 1] (a float exemplar keeps its range); picture i is that of seed + i.
+
+        size is a Size or (height, width).
+        """
+        size = size if isinstance(size, Size) else Size(*size)
+        pictures = [to_unit(self.synthesise(size, seed=seed + i).pixels) for i in range(n)]
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model to one safetensors file, atomically. Raises OutputError, OutputExists."""
+        from safetensors.torch import save as to_bytes
+
+        from texsyn import __version__
+        from texsyn.images import write_atomically
+
+        header = {
+            "format": FORMAT,
+            "method": self.method,
+            "config": dataclasses.asdict(self.config),
+            "exemplar": {
+                "mode": self.exemplar.mode,
+                "name": self.exemplar.name,
+                "sha256": self.exemplar.sha256,
+            },
+            "texsyn": __version__,
+        }
+        tensors = {"exemplar": torch.from_numpy(np.ascontiguousarray(self.exemplar.pixels))}
+        if self.exemplar.icc_profile:
+            tensors["icc_profile"] = torch.frombuffer(bytearray(self.exemplar.icc_profile), dtype=torch.uint8)
+        tensors |= {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.tensors().items()}
+        write_atomically(path, to_bytes(tensors, metadata={"texsyn": json.dumps(header)}), overwrite=overwrite)
+
+
+def model_class(method: str) -> type[TextureModel]:
+    """The class of a method name. Raises ValueError with the known names."""
+    if method not in METHODS:
+        raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
+    module, name = METHODS[method].split(":")
+    found: type[TextureModel] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def make_config(config_type: type, values: Mapping[str, Any]) -> Any:
+    """A frozen configuration from a mapping. Unknown names and wrong types are a ValueError."""
+    known = {f.name: f for f in dataclasses.fields(config_type)}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{config_type.__name__} has no setting {name!r}; it has {', '.join(known)}")
+        default = known[name].default
+        kinds = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
+            raise ValueError(f"{name}={value!r} should be of type {type(default).__name__}")
+    return config_type(**values)
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The JSON header of a model file. Raises InputError when it is not one of ours."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            text = (f.metadata() or {}).get("texsyn")
+        header = json.loads(text) if text else None
+    except (SafetensorError, OSError, ValueError) as e:
+        raise InputError(f"{Path(path).name}: cannot be read as a texsyn model ({_one_line(e)})") from e
+    if not isinstance(header, dict) or "method" not in header:
+        raise InputError(f"{Path(path).name}: a safetensors file, but not one that texsyn wrote")
+    if header.get("format") != FORMAT:
+        raise InputError(f"{Path(path).name}: model format {header.get('format')!r}, this version reads {FORMAT}")
+    if header["method"] not in METHODS:
+        raise InputError(f"{Path(path).name}: method {header['method']!r} is not one of {', '.join(METHODS)}")
+    return header
+
+
+def load(path: str | Path, *, device: str = "cpu") -> TextureModel:
+    """A model that save() wrote. Raises InputError for anything else; runs no code from the file."""
+    header = read_header(path)
+    name = Path(path).name
+    try:
+        with safe_open(path, framework="pt") as f:
+            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, ValueError) as e:
+        raise InputError(f"{name}: damaged model file ({_one_line(e)})") from e
+    about = header.get("exemplar", {})
+    try:
+        icc = tensors.pop("icc_profile", None)
+        exemplar = Picture(
+            pixels=tensors.pop("exemplar").numpy(),
+            mode=about["mode"],
+            name=str(about.get("name", "")),
+            icc_profile=None if icc is None else icc.numpy().tobytes(),
+        )
+        if exemplar.sha256 != about.get("sha256"):
+            raise ValueError("the exemplar inside does not match its checksum")
+        cls = model_class(header["method"])
+        config = make_config(cls.config_type, header["config"])
+        learned = {k.removeprefix("model."): t for k, t in tensors.items()}
+        for key, t in learned.items():
+            if t.is_floating_point() and not bool(torch.isfinite(t).all()):
+                raise ValueError(f"{key} has a NaN or an infinite value")
+        return cls.from_tensors(exemplar, config, learned, device)
+    except (KeyError, ValueError, TypeError, AttributeError) as e:
+        raise InputError(f"{name}: not a usable texsyn model ({_one_line(e)})") from e
+
+
+def _one_line(e: Exception) -> str:
+    return " ".join(str(e).split())[:200]

@@ -1,0 +1,484 @@
+"""Texto with all atoms, pixels that are copied, and sources that stay coherent: the default method.
+
+Texto (Galerne, Leclaire and Rabin 2018, "A texture synthesis model based on semi-discrete optimal transport in patch
+space", SIAM J. Imaging Sci. 11(4)) starts from the exemplar's Gaussian texture at the coarsest of several scales,
+transports its patches onto exemplar patches there, and goes up. Its averaging of overlaps blurs and its 1000 sampled
+atoms lose rare patches. Departures, all of them ours:
+
+- 5x5 patches and ALL exemplar patches as atoms, at the coarse levels where that is cheap.
+- Many passes a level, each: assign every patch, move psi, average the overlaps. The assignments of a pass ARE the
+  stochastic gradients of its dual ascent: psi moves after every small batch, so that an atom which was just used
+  becomes dearer and the shares of a pass come out nearly equal at no cost beyond the assignment.
+- The last assignment is read as a map of source coordinates. From there on nothing is averaged: coherent corrections
+  (coordinates.correct), then up by doubling coordinates, and corrections again at each finer level.
+- All matching is between 8-bit codes, so that every decision is exact integer arithmetic.
+
+Two modes. *Balanced* solves psi on the very picture being made (on a torus, so there are no borders to smear): its
+shares are as equal as they can be. *Endless* freezes psi for each level and pass on a training field; a picture is
+then a local function of addressed noise on an infinite plane, and any window of it can be rendered alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from texsyn.adsn import exact_field
+from texsyn.coordinates import children, correct, take, vote, wrap
+from texsyn.images import InputError, Picture, Region, Size, to_unit
+from texsyn.models.base import Synthesis, TextureModel, Watch
+from texsyn.noise import NoiseField
+from texsyn.ot.nearest import NearestIndex
+from texsyn.patches import windows
+from texsyn.pyramid import coarser, level_size, n_levels_for, pyramid
+
+MAX_COARSEST_ATOMS = 40_000  # beyond it (very long strips) one pass over the coarsest level would take minutes
+
+
+@dataclass(frozen=True)
+class TextoConfig:
+    """Everything that shapes a picture besides exemplar, size and seed."""
+
+    #: freeze psi on training fields, so that pictures are windows of an endless plane
+    endless: bool = False
+    patch_size: int = 5
+    #: the coarsest level's shorter side, in pixels, to the nearest octave
+    coarsest_side: int = 16
+    #: levels with at most this many exemplar patches are transported; the finer ones only corrected
+    max_atoms: int = 4200
+    #: assign-and-average passes a transported level (balanced); quality grows slowly beyond
+    passes: int = 16
+    #: the same in endless mode, each with a frozen psi of its own
+    endless_passes: int = 4
+    #: patches between two moves of psi in balanced mode; smaller balances better and costs more calls
+    batch: int = 128
+    #: c of the dual ascent's step c m0 J / sqrt(t)
+    step: float = 0.2
+    #: corrections after the last pass of a transported level, under its psi
+    transport_corrections: int = 3
+    #: corrections a finer level; more of them drift away from the transported shares
+    fine_corrections: int = 2
+    #: draws a potential, in atoms, that a frozen psi's first solve uses (later passes a third of it)
+    samples_per_atom: int = 80
+    #: side of the training field in exemplar sides (endless); below 2 psi fits the field instead of the law
+    training_factor: int = 4
+
+    def __post_init__(self) -> None:
+        if self.patch_size % 2 == 0 or not 3 <= self.patch_size <= 15:
+            raise ValueError(f"patch_size={self.patch_size} should be an odd number from 3 to 15")
+        for name in ("passes", "endless_passes", "batch", "max_atoms", "coarsest_side", "training_factor"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} should be at least 1")
+        for name in ("transport_corrections", "fine_corrections"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} should be at least 0")
+        if not self.step > 0:
+            raise ValueError(f"step={self.step} should be above 0")
+
+
+def matching_codes(exemplar: Picture) -> np.ndarray:
+    """(h, w, C) uint8: what patches are compared on. Pixels are copied, so this limits decisions, never the output.
+
+    The channels' common range is stretched to 0..255 (for floats without the outermost 0.05 %, so that a few bright
+    pixels do not flatten the rest); colour is weighted by alpha, so that what is transparent does not matter.
+    """
+    values = to_unit(exemplar.pixels).astype(np.float64)
+    tail = 0.05 if exemplar.pixels.dtype == np.float32 else 0.0
+    low, high = np.percentile(values, [tail, 100 - tail]) if tail else (values.min(), values.max())
+    if exemplar.has_alpha:
+        low, high = min(low, 0.0), max(high, 1.0)
+        values[..., :-1] *= values[..., -1:]
+    gain = 255 / (high - low) if high > low else 1.0
+    return np.floor(np.clip((values - low) * gain, 0, 255) + 0.5).astype(np.uint8)
+
+
+class Level:
+    """One scale of the exemplar: its 8-bit codes, and its patches as atoms for transport."""
+
+    def __init__(self, number: int, codes: Tensor, w: int) -> None:
+        self.number, self.codes, self.w = number, codes, w
+        self.size = Size(*codes.shape[:2])
+        self.per_row = self.size.width - w + 1
+        self.n_atoms = (self.size.height - w + 1) * self.per_row
+
+    @cached_property
+    def index(self) -> NearestIndex:
+        atoms = windows(self.codes, self.w).reshape(self.n_atoms, -1)
+        return NearestIndex(_centred(atoms), centre=False)
+
+    def assign(self, patches: Tensor, psi: Tensor) -> Tensor:
+        """Winner among the atoms, (N,), for patches (N, C w w) of codes."""
+        self.index.set_bias(psi.float(), check=False)
+        return self.index.argmin(_centred(patches), check=False)
+
+    def coordinates(self, atom: Tensor) -> Tensor:
+        """Exemplar coordinates (..., 2) int32 of the atoms' centres."""
+        r = self.w // 2
+        return torch.stack([atom // self.per_row + r, atom % self.per_row + r], -1).to(torch.int32)
+
+    def atoms_of(self, source: Tensor) -> Tensor:
+        """The inverse of coordinates()."""
+        r = self.w // 2
+        return (source[..., 0].long() - r) * self.per_row + source[..., 1].long() - r
+
+
+def _centred(patches: Tensor) -> Tensor:
+    """Codes 0..255 as float32 in -128..127: scores between such patches are exact in any order of summation."""
+    return patches.float() - 128
+
+
+class Texto(TextureModel):
+    """Patch optimal transport by source coordinates; see the module's docstring.
+
+    synthesise() in balanced mode makes whole pictures; whatever sizes are multiples of 2^(levels-1) also wrap.
+    In endless mode pictures are windows, with the top left corner at (0, 0), of the plane that render() shows.
+    """
+
+    method = "texto"
+    config_type = TextoConfig
+
+    def __init__(
+        self, exemplar: Picture, config: TextoConfig | None = None, device: str = "cpu", psi: dict[int, Tensor] | None = None
+    ) -> None:
+        """psi: for each transported level (K, J) int32, frozen potentials; None in balanced mode."""
+        config = config or TextoConfig()
+        super().__init__(exemplar, config, device)
+        self.local = config.endless
+        self.psi = psi
+        smallest = max(config.patch_size + 3, 8)
+        if min(exemplar.size.height, exemplar.size.width) < smallest:
+            raise InputError(
+                f"{exemplar.name}: patch_size={config.patch_size} needs a picture of at least {smallest}x{smallest}, "
+                f"got {exemplar.size}"
+            )
+        n_levels = n_levels_for(exemplar.size, max(config.coarsest_side, smallest))
+        codes = torch.from_numpy(matching_codes(exemplar)).permute(2, 0, 1).float()
+        rounded = [(u + 0.5).floor().clamp(0, 255).to(torch.uint8) for u in pyramid(codes, n_levels)]
+        self.levels = [
+            Level(s, u.permute(1, 2, 0).contiguous().to(self.device), config.patch_size) for s, u in enumerate(rounded)
+        ]
+        if self.levels[-1].n_atoms > MAX_COARSEST_ATOMS:
+            ratio = max(exemplar.size.height, exemplar.size.width) / min(exemplar.size.height, exemplar.size.width)
+            raise InputError(f"{exemplar.name}: a strip of {exemplar.size} (1:{ratio:.0f}) is too long; crop it shorter")
+
+    @property
+    def transported(self) -> list[Level]:
+        """The levels where psi is solved, coarsest first."""
+        return [s for s in reversed(self.levels) if s.n_atoms <= self.config.max_atoms or s is self.levels[-1]]
+
+    @property
+    def corrected(self) -> list[Level]:
+        """The finer levels, coarse to fine."""
+        return [s for s in reversed(self.levels) if s not in self.transported]
+
+    # ---- fit, save, load
+
+    @classmethod
+    def fit(
+        cls, exemplar: Picture, config: Any = None, *, seed: int = 0, device: str = "cpu", watch: Watch | None = None
+    ) -> Texto:
+        """Endless: solve the frozen potentials on a training field, a torus of training_factor exemplars a side.
+
+        Balanced: nothing to learn beforehand, the pyramid is the model.
+        """
+        config = config or TextoConfig(endless=True)
+        model = cls(exemplar, config, device)
+        if config.endless:
+            model.psi = model._train(seed, watch or Watch())
+        return model
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"psi.{number}": psi for number, psi in (self.psi or {}).items()}
+
+    @classmethod
+    def from_tensors(cls, exemplar: Picture, config: Any, tensors: Mapping[str, Tensor], device: str) -> Texto:
+        model = cls(exemplar, config, device)
+        if not config.endless:
+            return model
+        psi = {}
+        for level in model.transported:
+            found = tensors[f"psi.{level.number}"]
+            expected = (config.endless_passes, level.n_atoms)
+            if found.dtype != torch.int32 or tuple(found.shape) != expected:
+                raise InputError(f"psi of level {level.number} should be int32 {expected}, got {tuple(found.shape)}")
+            psi[level.number] = found.to(model.device)
+        model.psi = psi
+        return model
+
+    # ---- pictures
+
+    def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
+        watch = watch or Watch()
+        wanted = Region(0, 0, size.height, size.width)
+        if self.config.endless:
+            source, evidence = self._plane(wanted, seed, watch)
+        else:
+            torus, evidence = self._balanced(size, seed, watch.part(0, 0.95))
+            source = self._refine(lambda region: _torus_window(torus, region), wanted)
+        watch.step(1.0, "done")
+        at = source.cpu().numpy()
+        return Synthesis(self.exemplar.pixels[at[..., 0], at[..., 1]], at, evidence)
+
+    def render(self, region: Region, *, seed: int) -> Tensor:
+        if not self.config.endless:
+            return super().render(region, seed=seed)
+        at = self._plane(region, seed, Watch())[0].cpu().numpy()
+        return torch.from_numpy(to_unit(self.exemplar.pixels[at[..., 0], at[..., 1]])).permute(2, 0, 1).contiguous()
+
+    @property
+    def halo(self) -> int:
+        """Output pixels around a region whose noise it depends on, one side, rounded up to the coarsest grid."""
+        if not self.config.endless:
+            return super().halo
+        total = 0
+        for level in self.levels:  # finest first
+            total += (self._transport_halo() if level in self.transported else self._fine_halo()) * 2**level.number
+            total += 2**level.number  # region rounding on the way down
+        kernel = max(self.levels[-1].size.height, self.levels[-1].size.width)
+        return total + kernel * 2 ** self.levels[-1].number
+
+    def _fine_halo(self) -> int:
+        return self.config.fine_corrections * (self.config.patch_size // 2)
+
+    def _transport_halo(self) -> int:
+        r, n = self.config.patch_size // 2, self.config.transport_corrections
+        return (2 * self.config.endless_passes - 1) * r + (1 + (n - 1) * r if n else 0)
+
+    def _refine(self, coarse_map: Any, wanted: Region) -> Tensor:
+        """From the map of the finest transported level to the map of level 0 on a region of it.
+
+        coarse_map(region) gives any window of that map. Each fine level is computed on as much as the next ones need.
+        """
+        needed = [wanted]  # finest first
+        for _ in self.corrected:
+            needed.append(coarser(needed[-1].grow(self._fine_halo())))
+        region = needed.pop()
+        source: Tensor = coarse_map(region)
+        for level in self.corrected:
+            target = needed.pop()
+            source = children(source, region, target.grow(self._fine_halo()), level.size)
+            for _ in range(self.config.fine_corrections):
+                source = correct(take(level.codes, source), source, level.codes, level.w)
+            region = target
+        return source
+
+    # ---- balanced: psi moves while the picture is made
+
+    def _balanced(self, size: Size, seed: int, watch: Watch) -> tuple[Tensor, list[dict[str, Any]]]:
+        """The map of the finest transported level on a torus at least as large as size and as the exemplar."""
+        coarsest = self.levels[-1]
+        need = level_size(size, coarsest.number)
+        canvas = Size(max(need.height, coarsest.size.height), max(need.width, coarsest.size.width))
+        u = self._start_on_torus(canvas, seed)
+        source, evidence = None, []
+        work = [s.n_atoms * 4.0 ** -s.number for s in self.transported]
+        done = 0.0
+        for level, share in zip(self.transported, work, strict=True):
+            if source is not None:
+                whole = Region(0, 0, 2 * source.shape[0], 2 * source.shape[1])
+                source = children(source, coarser(whole), whole, level.size)
+                u = take(level.codes, source)
+            part = watch.part(done / sum(work), (done + share) / sum(work))
+            u, source, psi, m0 = self._balance(level, u, seed, part)
+            source = self._correct_on_torus(level, u, source, psi)
+            evidence.append(_evidence(level, source, m0))
+            done += share
+        assert source is not None
+        return source, evidence
+
+    def _start_on_torus(self, canvas: Size, seed: int) -> Tensor:
+        coarsest = self.levels[-1]
+        noise = NoiseField(seed, coarsest.number).integers(Region(0, 0, canvas.height, canvas.width))
+        wrapped = np.pad(noise, ((0, coarsest.size.height - 1), (0, coarsest.size.width - 1)), mode="wrap")
+        u = exact_field(coarsest.codes.permute(2, 0, 1), torch.from_numpy(wrapped).to(self.device))
+        return u.permute(1, 2, 0).contiguous()
+
+    def _balance(self, level: Level, u: Tensor, seed: int, watch: Watch) -> tuple[Tensor, Tensor, Tensor, float]:
+        """All passes of one level: (picture before the last assignment, its map, averaged psi int32, m0).
+
+        One pass visits the patches in an order of its own, in batches: assign, then one ascent step of the semi-dual
+        with this batch's shares, psi_j += c m0 J / sqrt(t) (1/J - share_j) (texto_2018 has the plain algorithm).
+        """
+        c, w, n_atoms = self.config, level.w, level.n_atoms
+        height, width = u.shape[:2]
+        whole = Region(0, 0, height, width)
+        psi = torch.zeros(n_atoms, dtype=torch.float64, device=self.device)
+        average, weight, t, m0 = psi.clone(), 0.0, 0, 0.0
+        batch = min(c.batch, max(64, height * width // 16))
+        winner = torch.empty(height * width, dtype=torch.long, device=self.device)
+        for k in range(c.passes):
+            watch.step(k / c.passes, f"level {level.number}: {width}x{height}, pass {k + 1} of {c.passes}")
+            views = windows(wrap(u, w // 2), w)
+            order = torch.from_numpy(_shuffled(NoiseField(seed, level.number, 1 + k), whole)).to(self.device)
+            if k == 0:
+                m0 = self._mean_cost(level, views, order[:2048])
+            for rows in order.split(batch):
+                patches = views[rows // width, rows % width].reshape(len(rows), -1)
+                j = level.assign(patches, psi.round())
+                winner[rows] = j
+                t += 1
+                share = torch.bincount(j, minlength=n_atoms) / batch
+                psi = psi + c.step * m0 * n_atoms / math.sqrt(t) * (len(rows) / (batch * n_atoms) - share)
+                if k >= c.passes // 2:  # the tail average, weights ~ t^2
+                    weight += t * t
+                    average = average + t * t / weight * (psi - average)
+            source = level.coordinates(winner).view(height, width, 2)
+            if k < c.passes - 1:
+                u = vote(level.codes, wrap(source, w // 2), w)
+        return u, source, average.round().to(torch.int32), m0
+
+    def _mean_cost(self, level: Level, views: Tensor, rows: Tensor) -> float:
+        """m0: mean over some patches of the squared distance to their nearest atom, the unit of psi."""
+        patches = views[rows // views.shape[1], rows % views.shape[1]].reshape(len(rows), -1)
+        level.index.set_bias(None)
+        return level.index.argmin(_centred(patches), return_value=True)[1].double().mean().item()
+
+    def _correct_on_torus(self, level: Level, u: Tensor, source: Tensor, psi: Tensor) -> Tensor:
+        for _ in range(self.config.transport_corrections):
+            source = correct(wrap(u, level.w // 2), wrap(source, 1), level.codes, level.w, psi)
+            u = take(level.codes, source)
+        return source
+
+    # ---- endless: psi frozen, everything local
+
+    def _plane(self, wanted: Region, seed: int, watch: Watch) -> tuple[Tensor, list[dict[str, Any]]]:
+        """The map of level 0 on a region of the plane, by computing at each level what the next one needs."""
+        assert self.psi is not None, "an endless model is made by fit() or load()"
+        needed = [wanted]
+        for _ in self.corrected:
+            needed.append(coarser(needed[-1].grow(self._fine_halo())))
+        needed = needed[-1:]
+        for _ in self.transported[1:]:
+            needed.append(coarser(needed[-1].grow(self._transport_halo())))
+        region = needed.pop()
+        u = self._start_on_plane(region.grow(self._transport_halo()), seed)
+        source, evidence = None, []
+        for i, level in enumerate(self.transported):
+            watch.step(i / len(self.transported), f"level {level.number}: {region.width}x{region.height}")
+            if source is not None:
+                target = needed.pop()
+                source = children(source, region, target.grow(self._transport_halo()), level.size)
+                u, region = take(level.codes, source), target
+            source = self._transport(level, u, periodic=False)
+            evidence.append(_evidence(level, source))
+        finest = region
+        watch.step(0.9, "finer levels")
+        return self._refine(lambda r: _window(source, finest, r), wanted), evidence
+
+    def _start_on_plane(self, region: Region, seed: int) -> Tensor:
+        coarsest = self.levels[-1]
+        h, w = coarsest.size.height, coarsest.size.width
+        grown = Region(region.top - h + 1, region.left - w + 1, region.height + h - 1, region.width + w - 1)
+        noise = torch.from_numpy(NoiseField(seed, coarsest.number).integers(grown)).to(self.device)
+        return exact_field(coarsest.codes.permute(2, 0, 1), noise).permute(1, 2, 0).contiguous()
+
+    def _transport(self, level: Level, u: Tensor, *, periodic: bool) -> Tensor:
+        """Passes and corrections of one level with its frozen potentials; open pictures shrink by the halo."""
+        assert self.psi is not None
+        potentials = self.psi[level.number]
+        for k, psi in enumerate(potentials):
+            source = self._assign_all(level, u, psi, periodic=periodic)
+            if k < len(potentials) - 1:
+                u = vote(level.codes, wrap(source, level.w // 2) if periodic else source, level.w)
+        if periodic:
+            return self._correct_on_torus(level, u, source, potentials[-1])
+        for _ in range(self.config.transport_corrections):
+            source = correct(u, source, level.codes, level.w, potentials[-1])
+            u = take(level.codes, source)
+        return source
+
+    def _assign_all(self, level: Level, u: Tensor, psi: Tensor, *, periodic: bool) -> Tensor:
+        views = windows(wrap(u, level.w // 2) if periodic else u, level.w)
+        rows = [level.assign(v.reshape(-1, v[0].numel()), psi) for v in views.split(max(1, 16384 // views.shape[1]))]
+        return level.coordinates(torch.cat(rows)).view(*views.shape[:2], 2)
+
+    def _train(self, seed: int, watch: Watch) -> dict[int, Tensor]:
+        """Frozen potentials for every (level, pass), each solved on the training field as it then is."""
+        factor = self.config.training_factor
+        coarsest = self.levels[-1]
+        u = self._start_on_torus(Size(factor * coarsest.size.height, factor * coarsest.size.width), seed)
+        source, found = None, {}
+        for i, level in enumerate(self.transported):
+            if source is not None:
+                whole = Region(0, 0, 2 * source.shape[0], 2 * source.shape[1])
+                source = children(source, coarser(whole), whole, level.size)
+                u = take(level.codes, source)
+            part = watch.part((4.0**i - 1) / 4 ** len(self.transported), 4.0 ** (i + 1 - len(self.transported)))
+            found[level.number], u, source = self._train_level(level, u, seed, part)
+            source = self._correct_on_torus(level, u, source, found[level.number][-1])
+        return found
+
+    def _train_level(self, level: Level, u: Tensor, seed: int, watch: Watch) -> tuple[Tensor, Tensor, Tensor]:
+        n_passes, potentials, psi = self.config.endless_passes, [], None
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        for k in range(n_passes):
+            watch.step(k / n_passes, f"training level {level.number}, pass {k + 1} of {n_passes}")
+            psi = self._solve_frozen(level, u, psi, generator)
+            potentials.append(psi.round().to(torch.int32))
+            source = self._assign_all(level, u, potentials[-1], periodic=True)
+            if k < n_passes - 1:
+                u = vote(level.codes, wrap(source, level.w // 2), level.w)
+        return torch.stack(potentials), u, source
+
+    def _solve_frozen(self, level: Level, u: Tensor, psi: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Potential of the transport from the law of u's patches (a torus) onto the level's atoms."""
+        from texsyn.ot.semidiscrete import solve
+
+        c = self.config
+        height, width = u.shape[:2]
+        views = windows(wrap(u, level.w // 2), level.w)
+
+        def sample(n: int, generator: torch.Generator) -> Tensor:
+            rows = torch.randint(0, height * width, (n,), generator=generator).to(u.device)
+            return _centred(views[rows // width, rows % width].reshape(n, -1))
+
+        solution = solve(
+            sample,
+            level.index.y,
+            psi0=psi,
+            tol=1e-9,
+            max_samples=c.samples_per_atom * level.n_atoms // (1 if psi is None else 3),
+            step=c.step if psi is None else c.step / 2,
+            multiscale=False,
+            generator=generator,
+            centre=False,
+        )
+        return solution.psi
+
+
+def _torus_window(torus: Tensor, region: Region) -> Tensor:
+    rows = torch.arange(region.top, region.top + region.height, device=torus.device).remainder(torus.shape[0])
+    columns = torch.arange(region.left, region.left + region.width, device=torus.device).remainder(torus.shape[1])
+    return torus[rows][:, columns]
+
+
+def _window(a: Tensor, has: Region, wants: Region) -> Tensor:
+    top, left = wants.top - has.top, wants.left - has.left
+    return a[top : top + wants.height, left : left + wants.width]
+
+
+def _shuffled(field: NoiseField, region: Region) -> np.ndarray:
+    """A permutation of a region's positions that depends on the field's address alone."""
+    return np.argsort(field.bits(region).reshape(-1), kind="stable")
+
+
+def _evidence(level: Level, source: Tensor, m0: float | None = None) -> dict[str, Any]:
+    """Shares that a level's map gives to the atoms: L1 distance to equal ones, and what sampling alone would give."""
+    inside = level.atoms_of(source).reshape(-1)
+    share = torch.bincount(inside, minlength=level.n_atoms).double() / len(inside)
+    found = {
+        "level": level.number,
+        "size": f"{source.shape[1]}x{source.shape[0]}",
+        "atoms": level.n_atoms,
+        "mass_error": round((share - 1 / level.n_atoms).abs().sum().item(), 4),
+        "mass_error_floor": round(math.sqrt(2 * level.n_atoms / (math.pi * len(inside))), 4),
+        "atoms_used": round((share > 0).double().mean().item(), 4),
+    }
+    return found if m0 is None else found | {"start_cost": round(m0, 1)}
