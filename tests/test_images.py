@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import io
 import json
 import os
@@ -316,6 +317,16 @@ def test_our_png_is_read_by_an_independent_reader(channels: int, dtype: str, mon
                 assert np.array_equal(np.asarray(image).reshape(pixels.shape), pixels)
 
 
+def test_a_deep_png_from_somebody_elses_writer() -> None:
+    found = importlib.util.find_spec("skimage")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    data = Path(found.submodule_search_locations[0], "data", "chessboard_RGB.png").read_bytes()
+    got = load(data)
+    assert got.pixels.dtype == np.uint16
+    assert np.array_equal(got.pixels, png_pixels(data))
+
+
 def test_interlaced_deep_png() -> None:
     pixels = texture(1, 1, 3, np.uint16)  # the first of the seven passes alone
     rows = b"\0" + pixels.astype(">u2").tobytes()
@@ -395,9 +406,6 @@ def test_scikit_image_pictures() -> None:
     assert (whole.size, whole.mode, whole.name) == (Size(512, 512), "L", "skimage:grass")
     crop = load("skimage:grass:256")
     assert np.array_equal(crop.pixels, whole.pixels[128:384, 128:384])
-    board = load("skimage:chessboard_RGB:50")  # a 16-bit PNG from somebody else's writer
-    assert (board.size, board.pixels.dtype) == (Size(50, 50), np.uint16)
-    assert set(np.unique(board.pixels % 257)) == {0}  # 8-bit colours spread over 16 bits: both bytes are equal
     for wrong in ("skimage:lily", "skimage:", "skimage:../../etc/passwd", "skimage:multipage"):
         with pytest.raises(InputError, match=r"accepted are .*brick.*grass.*gravel"):
             load(wrong)

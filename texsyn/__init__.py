@@ -20,6 +20,12 @@ _HOMES = {
     "Picture": "texsyn.images",
     "InputError": "texsyn.images",
     "OutputError": "texsyn.images",
+    "synth": "texsyn.synthesis",
+    "fit": "texsyn.synthesis",
+    "Result": "texsyn.synthesis",
+    "load": "texsyn.models.base",
+    "TextureModel": "texsyn.models.base",
+    "Cancelled": "texsyn.models.base",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -911,6 +911,25 @@ def save(
     return notes
 
 
+def check_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Raises OutputExists or OutputError where write_atomically could not write; ask before the long work."""
+    text = os.fsdecode(path)
+    _check_path(text, _shown(text), overwrite)
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:
+    """Write any bytes as `save` writes pictures: all or nothing. Raises OutputExists and OutputError like it."""
+    check_path(path, overwrite=overwrite)
+    text = os.fsdecode(path)
+    try:
+        with _published(text, overwrite) as file:
+            file.write(data)
+    except FileExistsError:
+        raise OutputExists(f"{_shown(text)}: exists; ask for overwriting to replace it") from None
+    except OSError as error:
+        raise OutputError(f"{_shown(text)}: cannot be written ({_reason(error)})") from error
+
+
 @contextlib.contextmanager
 def _published(path: str, overwrite: bool) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` in one step when the block ends well, and vanishes when it does not."""

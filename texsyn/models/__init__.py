@@ -1,0 +1,9 @@
+"""The texture models, one file each; this table is all that a caller needs in order to offer them."""
+
+#: method name -> module:class; the order is the one shown to people
+METHODS = {
+    "texto": "texsyn.models.texto:Texto",
+    "texto-2018": "texsyn.models.texto2018:Texto2018",
+    "gaussian": "texsyn.models.gaussian:Gaussian",
+    "random-phase": "texsyn.models.gaussian:RandomPhase",
+}

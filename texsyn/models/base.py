@@ -20,17 +20,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from texsyn.images import InputError, Picture, Region, Size, to_unit
+from texsyn.images import InputError, Picture, Region, Size, to_unit, write_atomically
+from texsyn.models import METHODS
 
 FORMAT = 1
-#: method name -> module:class; the order is the one shown to people
-METHODS = {
-    "texto": "texsyn.models.texto:Texto",
-    "texto-2018": "texsyn.models.texto2018:Texto2018",
-    "gaussian": "texsyn.models.gaussian:Gaussian",
-    "random-phase": "texsyn.models.gaussian:RandomPhase",
-}
-
 OnProgress = Callable[[float, str], None]
 
 
@@ -123,6 +116,10 @@ class TextureModel(ABC):
         """
         raise NotImplementedError(f"{self.method} pictures are made whole; fit an endless model to render regions")
 
+    def estimate_seconds(self, size: Size) -> float | None:
+        """Seconds that synthesise(size) will take here, from a short measurement; None where nobody knows."""
+        return None
+
     def sample(self, size: Size | tuple[int, int], *, seed: int, n: int = 1) -> Tensor:
         """n pictures (n, c, h, w), in [0, 1] (a float exemplar keeps its range); picture i is that of seed + i.
 
@@ -137,7 +134,6 @@ class TextureModel(ABC):
         from safetensors.torch import save as to_bytes
 
         from texsyn import __version__
-        from texsyn.images import write_atomically
 
         header = {
             "format": FORMAT,

@@ -21,6 +21,7 @@ then a local function of addressed noise on an infinite plane, and any window of
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -243,6 +244,25 @@ class Texto(TextureModel):
             total += 2**level.number  # region rounding on the way down
         kernel = max(self.levels[-1].size.height, self.levels[-1].size.width)
         return total + kernel * 2 ** self.levels[-1].number
+
+    def estimate_seconds(self, size: Size) -> float:
+        level = self.transported[-1]
+        patches = windows(level.codes, level.w)[:1, :256].reshape(-1, level.index.y.shape[1])
+        patches = patches.repeat(-(-512 // len(patches)), 1)[:512]
+        psi = torch.zeros(level.n_atoms, device=self.device)
+        level.assign(patches, psi)  # compiles
+        began = time.perf_counter()
+        for _ in range(4):
+            level.assign(patches, psi)
+        per_score = (time.perf_counter() - began) / (4 * len(patches) * level.n_atoms)
+        c, largest = self.config, max(size.pixels, self.exemplar.size.pixels)
+        passes = c.endless_passes if c.endless else c.passes
+        scores = sum(passes * s.n_atoms * largest / 4**s.number for s in self.transported)
+        if c.endless:  # training: the field is assigned once a pass, and its potentials solved
+            field = c.training_factor**2 * self.exemplar.size.pixels
+            scores += sum(passes * s.n_atoms * field / 4**s.number for s in self.transported)
+            scores += sum((1 + passes / 3) * c.samples_per_atom * s.n_atoms**2 for s in self.transported)
+        return 0.3 + 1.4 * scores * per_score + 1e-6 * size.pixels
 
     def _fine_halo(self) -> int:
         return self.config.fine_corrections * (self.config.patch_size // 2)

@@ -102,8 +102,8 @@ def solve(
     precision: read ``converged`` and ``outcome``. A finite source is drawn without replacement: see from_points.
 
     psi0 (M,) starts from a known potential; otherwise multiscale starts from coarser problems ("auto": from 128 atoms
-    on). step is the c of the step c m0 J / sqrt(t), or "auto": of several short runs, the one with the greatest
-    semi-dual value on held-out draws. Equal atoms share one potential. Draws come from generator, else from a fresh one
+    on). step is the c of the step c m0 J / sqrt(t), or "auto": of several short runs, the one with the least
+    mass error on held-out draws. Equal atoms share one potential. Draws come from generator, else from a fresh one
     with this seed; the global stream is not touched. backend and centre are those of NearestIndex.
 
     Raises ValueError for empty or non-finite data, wrong shapes, or weights that are not positive.
@@ -111,44 +111,41 @@ def solve(
     began = time.perf_counter()
     atoms, w, inverse = unique_atoms(y, weights)
     n_floor = len(atoms) * (2 / math.pi) / tol**2  # draws whose exact optimum has mass error tol
-    budget = math.ceil(4 * n_floor) if max_samples is None else max_samples
+    budget = math.ceil(max(4 * n_floor, 256 * batch)) if max_samples is None else max_samples
     if budget < 1 or batch < 1 or not (step == "auto" or step > 0):
         raise ValueError(f"max_samples, batch and step must be positive, got {budget}, {batch} and {step}")
-    batch = min(batch, budget)
+    batch = max(1, min(batch, budget // 64))  # an average over fewer than some dozens of steps is no average
     draw = _Draw(sample, generator or torch.Generator(y.device).manual_seed(seed))
     make_index = functools.partial(NearestIndex, backend=backend, centre=centre)
     index = make_index(atoms)
 
-    # Where to start.
+    # Where to start, and how far to step: c m0 J / sqrt(t).
+    n_trial = max(1, min(TRIAL, budget // (8 * batch)))
+    c = 0.2 if step == "auto" else step
     psi, t = torch.zeros_like(w), 0
     if psi0 is not None:
         if psi0.shape != (len(y),) or not bool(psi0.isfinite().all()):
             raise ValueError(f"psi0 needs {len(y)} finite numbers, got shape {tuple(psi0.shape)}")
         psi, t = psi.scatter_reduce(0, inverse, psi0.to(psi), "mean", include_self=False), WARM
-    elif multiscale and len(atoms) >= 2 * COARSEST:
-        n_steps = min(WARM, budget // (8 * batch))
-        if n_steps > 0:
-            psi, t = _coarse_start(draw, atoms, w, make_index, batch, n_steps), WARM
-
-    # How far to step: c m0 J / sqrt(t).
+    elif multiscale:
+        psi, t, c = _coarse_start(draw, atoms, w, make_index, batch, n_trial, c, search=step == "auto")
     unit = _mean_cost(index, draw(min(4096, budget))) * len(atoms)
     average = psi.clone()
     if step == "auto":
-        n_steps = min(TRIAL, budget // (8 * batch))
-        step, psi, average = _find_step(draw, index, w, psi, t, unit, batch, n_steps)
-        t += n_steps
+        c, psi, average = _find_step(draw, index, w, psi, t, unit, batch, n_trial, c)
+        t += n_trial
 
     # The ascent, halted now and then to look at the mass error.
     history: list[tuple[int, float]] = []
     spent, late = draw.n_drawn, False
     while True:
-        halt = min(budget, math.ceil(max(1.5 * n_floor, 1.4 * spent)))  # 1.5: before that tol is out of reach
+        halt = min(budget, math.ceil(max(1.5 * n_floor, 1.6 * spent)))  # 1.5: before that tol is out of reach
         while spent < halt and not late:
             n_steps = min(16, math.ceil((halt - spent) / batch))
-            _ascend(index, w, psi, average, (draw(batch) for _ in range(n_steps)), t, step * unit)
+            _ascend(index, w, psi, average, (draw(batch) for _ in range(n_steps)), t, c * unit)
             t, spent = t + n_steps, spent + n_steps * batch
             late = time_limit is not None and time.perf_counter() - began > time_limit
-        residual, value = _test(index, w, average, draw, n_test=math.ceil(max(4096, min(n_floor / 4, spent / 2))))
+        residual, value = _test(index, w, average, draw, n_test=math.ceil(max(4096, min(n_floor / 2, spent / 2))))
         history.append((spent, residual))
         if residual <= tol or spent >= budget or late:
             break
@@ -171,7 +168,7 @@ def solve(
         residual=residual,
         residual_floor=floor,
         value=value,
-        step=step,
+        step=c,
         n_samples=spent,
         seconds=time.perf_counter() - began,
         history=tuple(history),
@@ -204,26 +201,30 @@ def _mean_cost(index: NearestIndex, x: Tensor) -> float:
 
 
 def _find_step(
-    draw: _Draw, index: NearestIndex, w: Tensor, psi: Tensor, t: int, unit: float, batch: int, n_steps: int
+    draw: _Draw, index: NearestIndex, w: Tensor, psi: Tensor, t: int, unit: float, batch: int, n_steps: int, c: float
 ) -> tuple[float, Tensor, Tensor]:
-    """The c among 0.2 * 2^k whose short ascent gains most, found by climbing from 0.2; with that ascent's result.
+    """The best of c, 2c, c/2, .. by short ascents, climbing while it helps; and psi and average of that ascent.
 
-    All trials see the same draws, so that their values can be compared; the winner's steps are not wasted.
+    Best is the least chi-square mass error on held-out draws, sum_j mass_j^2 / w_j - 1 estimated without bias. (The
+    greatest dual value prefers steps that rise fast and then leave the masses wrong for long.) All trials see the same
+    draws, so that they can be compared, and the winner's are not wasted.
     """
     batches = [draw(batch) for _ in range(n_steps)]
-    held_out = draw(min(8192, 8 * batch * max(1, n_steps // 4))) if n_steps else None
+    held_out = draw(min(8192, 16 * batch))
+    n = len(held_out)
 
     @functools.cache
     def trial(k: int) -> tuple[float, Tensor, Tensor]:
         last, average = psi.clone(), psi.clone()
-        _ascend(index, w, last, average, batches, t, 0.2 * 2.0**k * unit)
-        return _dual(index, w, average, held_out)[0] if n_steps else 0.0, last, average
+        _ascend(index, w, last, average, batches, t, c * 2.0**k * unit)
+        count = _dual(index, w, average, held_out)[1]
+        return float(((count * count - count) / w).sum()) / (n * (n - 1)) - 1, last, average
 
     best = 0
     for direction in (1, -1):
-        while abs(best) < 5 and trial(best + direction)[0] > trial(best)[0]:
+        while abs(best) < 5 and trial(best + direction)[0] < trial(best)[0]:
             best += direction
-    return 0.2 * 2.0**best, trial(best)[1], trial(best)[2]
+    return c * 2.0**best, trial(best)[1], trial(best)[2]
 
 
 def _dual(index: NearestIndex, w: Tensor, psi: Tensor, x: Tensor) -> tuple[float, Tensor]:
@@ -251,26 +252,37 @@ def _test(index: NearestIndex, w: Tensor, psi: Tensor, draw: _Draw, *, n_test: i
 
 
 def _coarse_start(
-    draw: _Draw, y: Tensor, w: Tensor, make_index: Callable[[Tensor], NearestIndex], batch: int, n_steps: int
-) -> Tensor:
-    """A first potential (J,): the problem with an eighth of the atoms, itself started so, then extended."""
+    draw: _Draw,
+    y: Tensor,
+    w: Tensor,
+    make_index: Callable[[Tensor], NearestIndex],
+    batch: int,
+    n_steps: int,
+    c: float,
+    *,
+    search: bool,
+) -> tuple[Tensor, int, float]:
+    """A first potential (J,), the steps it counts as, and c: from an eighth of the atoms, themselves started so."""
     if len(y) < 2 * COARSEST:
-        return torch.zeros_like(w)
+        return torch.zeros_like(w), 0, c
     centres, masses = _k_means(y, w, len(y) // 8, draw.generator)
-    psi = _coarse_start(draw, centres, masses, make_index, batch, n_steps)
-    index = make_index(centres)
+    psi, t, c = _coarse_start(draw, centres, masses, make_index, batch, n_steps, c, search=search)
+    index, average = make_index(centres), psi.clone()
     unit = _mean_cost(index, draw(8 * batch)) * len(centres)
-    _, _, average = _find_step(draw, index, masses, psi, WARM * bool(psi.any()), unit, batch, n_steps)
+    if search:
+        c, _, average = _find_step(draw, index, masses, psi, t, unit, batch, n_steps, c)
+    else:
+        _ascend(index, masses, psi, average, (draw(batch) for _ in range(n_steps)), t, c * unit)
     index.set_bias(average)
     x = draw(8 * len(centres))
-    return _extend(x, index.argmin(x, return_value=True)[1], y, rank=8)
+    return _extend(x, index.argmin(x, return_value=True)[1], y, rank=8), WARM, c
 
 
 def _extend(x: Tensor, phi: Tensor, y: Tensor, *, rank: int) -> Tensor:
     """psi_j = the rank-th smallest |x_i - y_j|^2 - phi_i: what atom j must bid to win ``rank`` of the points.
 
-    phi (N,) is the dual value of the coarse problem at x (N, D). With 8 points a coarse atom, y_j alone would win as many
-    points as its coarse atom had; sharing them with its siblings it keeps about its own weight.
+    phi (N,) is the dual value of the coarse problem at x (N, D). With 8 points a coarse atom, y_j alone would win as
+    many points as its coarse atom had; sharing them with its siblings it keeps about its own weight.
     """
     centre = y.mean(0)
     x, y = x - centre, y - centre
@@ -305,7 +317,7 @@ class PointCloud:
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws, without replacement as long as the points last."""
-        return next(self.epochs(generator))(n)
+        return self.epochs(generator)(n)
 
     def epochs(self, generator: torch.Generator) -> Callable[[int], Tensor]:
         """draw(n): the points in random order, shuffled anew when they are used up."""
@@ -387,8 +399,8 @@ def unique_atoms(y: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tens
 def c_transform(x: Tensor, y: Tensor, psi: Tensor, *, eps: float = 0.0) -> Tensor:
     """Dual value at x_i: min_j |x_i - y_j|^2 - psi_j, softened when eps > 0.
 
-    x (N, D) queries, y (M, D) atoms with equal weights, psi (M,). Returns (N,), in squared units of x, differentiable in
-    all three. Costs one N x M matrix; use NearestIndex for large M.
+    x (N, D) queries, y (M, D) atoms with equal weights, psi (M,). Returns (N,), in squared units of x, differentiable
+    in all three. Costs one N x M matrix; use NearestIndex for large M.
 
     >>> x = torch.tensor([[0.], [3.]]); y = torch.tensor([[1.], [2.]])
     >>> c_transform(x, y, torch.zeros(2)).tolist()
