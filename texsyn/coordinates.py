@@ -58,15 +58,9 @@ def vote(exemplar: Tensor, source: Tensor, w: int) -> Tensor:
     h, wd = source.shape[0] - 2 * r, source.shape[1] - 2 * r
     if source.device.type == "cpu":
         out = np.empty((h, wd, exemplar.shape[2]), np.uint8)
-        _vote(exemplar.numpy(), source.contiguous().numpy(), w, out)
+        _vote(exemplar.contiguous().numpy(), source.contiguous().numpy(), w, out)
         return torch.from_numpy(out)
-    total = torch.zeros((h, wd, exemplar.shape[2]), dtype=torch.int32, device=source.device)
-    at = source.long()
-    for i in range(w):
-        for j in range(w):
-            s = at[i : i + h, j : j + wd]
-            total += exemplar[s[..., 0] + r - i, s[..., 1] + r - j]
-    return ((2 * total + w * w) // (2 * w * w)).to(torch.uint8)
+    return _vote_torch(exemplar, source, w)
 
 
 def correct(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None = None) -> Tensor:
@@ -86,7 +80,7 @@ def correct(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | N
     if source.device.type == "cpu":
         out = np.empty((h, wd, 2), np.int32)
         bias = np.zeros(0, np.int32) if psi is None else psi.numpy()
-        _correct(u.contiguous().numpy(), source.contiguous().numpy(), exemplar.numpy(), w, bias, out)
+        _correct(u.contiguous().numpy(), source.contiguous().numpy(), exemplar.contiguous().numpy(), w, bias, out)
         return torch.from_numpy(out)
     return _correct_torch(u, source, exemplar, w, psi)
 
@@ -118,6 +112,17 @@ def _vote(exemplar, source, w, out):  # type: ignore[no-untyped-def]
                         total[c] += exemplar[sy, sx, c]
             for c in range(total.size):
                 out[y, x, c] = (2 * total[c] + area) // (2 * area)
+
+
+def _vote_torch(exemplar: Tensor, source: Tensor, w: int) -> Tensor:
+    r, h, wd = w // 2, source.shape[0] - w + 1, source.shape[1] - w + 1
+    total = torch.zeros((h, wd, exemplar.shape[2]), dtype=torch.int32, device=source.device)
+    at = source.long()
+    for i in range(w):
+        for j in range(w):
+            s = at[i : i + h, j : j + wd]
+            total += exemplar[s[..., 0] + r - i, s[..., 1] + r - j]
+    return ((2 * total + w * w) // (2 * w * w)).to(torch.uint8)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from operator import index
 
 import numpy as np
 
@@ -26,7 +27,7 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class NoiseField:
-    """White Gaussian noise on the whole integer plane, one field for each (seed, level, channel).
+    """White Gaussian noise on the whole integer plane, one field for each (seed, level, channel), each modulo 2^64.
 
     >>> field = NoiseField(seed=7)
     >>> whole = field.normal(Region(-4, 10, 6, 8))
@@ -43,7 +44,7 @@ class NoiseField:
         """(height, width) uint64: the hash of every address in region."""
         key = 0  # Python integers, so that the sums wrap without a warning
         for part in (self.seed, self.level, self.channel):
-            key = int(_mix(np.array((key + int(_GAMMA) * (part + 1)) % 2**64, np.uint64)))
+            key = int(_mix(np.array((key + int(_GAMMA) * (index(part) + 1)) % 2**64, np.uint64)))
         y = np.arange(region.top, region.top + region.height, dtype=np.int64).astype(np.uint64)
         x = np.arange(region.left, region.left + region.width, dtype=np.int64).astype(np.uint64)
         with np.errstate(over="ignore"):
@@ -59,7 +60,7 @@ class NoiseField:
         return self.integers(region).astype(np.float32) / UNIT
 
 
-def _mix(z: np.ndarray | np.uint64) -> np.ndarray:
+def _mix(z: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser: a bijection of 64-bit words in which every input bit moves about half the output."""
     with np.errstate(over="ignore"):
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -59,18 +59,20 @@ def aggregate(patches: Tensor, height: int, width: int, w: int, *, periodic: boo
     >>> bool(torch.allclose(aggregate(extract(u, 3), 5, 6, 3), u))
     True
     """
-    n_channels = patches.shape[1] // (w * w)
+    one_each = torch.ones_like(patches[:, : w * w])
     if periodic:
-        return _aggregate_wrapped(patches, height, width, w) / (w * w)
-    total = F.fold(patches.T[None], (height, width), w, stride=stride)[0]
-    cover = F.fold(torch.ones_like(patches[:, : w * w]).T[None], (height, width), w, stride=stride)[0]
-    return (total / cover.clamp(min=1)).view(n_channels, height, width)
+        total, cover = (_fold_wrapped(p, height, width, w, stride) for p in (patches, one_each))
+    else:
+        total, cover = (F.fold(p.T[None], (height, width), w, stride=stride)[0] for p in (patches, one_each))
+    return total / cover.clamp(min=1)
 
 
-def _aggregate_wrapped(patches: Tensor, height: int, width: int, w: int) -> Tensor:
-    values = patches.view(height, width, -1, w, w)
+def _fold_wrapped(patches: Tensor, height: int, width: int, w: int, stride: int) -> Tensor:
+    values = patches.reshape(-(-height // stride), -(-width // stride), -1, w, w)
     total = torch.zeros(values.shape[2], height, width, dtype=patches.dtype, device=patches.device)
     for i in range(w):
         for j in range(w):
-            total += values[..., i, j].permute(2, 0, 1).roll((i - w // 2, j - w // 2), (1, 2))
+            laid = torch.zeros_like(total)
+            laid[:, ::stride, ::stride] = values[..., i, j].permute(2, 0, 1)
+            total += laid.roll((i - w // 2, j - w // 2), (1, 2))
     return total

@@ -22,12 +22,9 @@ def memory_needed(size: Size, exemplar: Picture, method: str) -> int:
 
 
 def estimate_seconds(
-    exemplar: Picture, size: Size, method: str, settings: dict[str, Any], device: str
+    exemplar: Picture, size: Size, method: str, config: Any, device: str
 ) -> float | None:
     """CPU seconds of one picture, from a measurement of this machine's speed; None where no estimate exists."""
-    from texsyn.models.base import make_config, model_class
+    from texsyn.models.base import model_class
 
-    cls = model_class(method)
-    config = make_config(cls.config_type, settings)
-    seconds: float | None = cls(exemplar, config, device).estimate_seconds(size)
-    return seconds
+    return model_class(method)(exemplar, config, device).estimate_seconds(size)

@@ -76,8 +76,9 @@ def synth(
     exemplar = as_picture(image)
     watch = Watch(on_progress, cancel)
     seed = fresh_seed() if seed is None else seed
-    model = fit_model(exemplar, method, settings, seed=seed, device=device, watch=watch.part(0, 0.5), whole=True)
-    return draw(model, as_size(size, exemplar.size), seed=seed, watch=watch if _instant(model) else watch.part(0.5, 1))
+    config, wanted = configure(method, settings, whole=True), as_size(size, exemplar.size)
+    model = fit_model(exemplar, method, config, seed=seed, device=device, watch=watch.part(0, 0.5))
+    return draw(model, wanted, seed=seed, watch=watch.part(0.5, 1) if model.tensors() else watch)
 
 
 def fit(
@@ -94,20 +95,27 @@ def fit(
 
     "texto" is fitted in endless mode unless endless=False is among the settings.
     """
-    watch = Watch(on_progress, cancel)
+    config = configure(method, settings, whole=False)
     seed = fresh_seed() if seed is None else seed
-    return fit_model(as_picture(image), method, settings, seed=seed, device=device, watch=watch, whole=False)
+    return fit_model(as_picture(image), method, config, seed=seed, device=device, watch=Watch(on_progress, cancel))
+
+
+def configure(method: str, settings: dict[str, Any], *, whole: bool) -> Any:
+    """The method's configuration; whole says that whole pictures are wanted, so that texto is not made endless.
+
+    Raises ValueError for an unknown method or setting, or a value out of its range.
+    """
+    config_type = model_class(method).config_type
+    if "endless" in {f.name for f in dataclasses.fields(config_type)}:
+        settings = {"endless": not whole} | settings
+    return make_config(config_type, settings)
 
 
 def fit_model(
-    exemplar: Picture, method: str, settings: dict[str, Any], *, seed: int, device: str, watch: Watch, whole: bool
+    exemplar: Picture, method: str, config: Any, *, seed: int, device: str, watch: Watch
 ) -> TextureModel:
-    """fit() with a checked picture; whole says that one whole picture is wanted, so that texto is not made endless."""
-    cls = model_class(method)
-    if "endless" in {f.name for f in dataclasses.fields(cls.config_type)}:
-        settings = {"endless": not whole} | settings
-    config = make_config(cls.config_type, settings)
-    return cls.fit(exemplar, config, seed=seed, device=resolve_device(device), watch=watch)
+    """fit() with a picture and a configuration that are already checked."""
+    return model_class(method).fit(exemplar, config, seed=seed, device=resolve_device(device), watch=watch)
 
 
 def draw(model: TextureModel, size: Size, *, seed: int, watch: Watch | None = None) -> Result:
@@ -143,10 +151,6 @@ def _share_used(source: np.ndarray, size: Size) -> float:
     used = np.zeros((size.height, size.width), bool)
     used[source[..., 0], source[..., 1]] = True
     return float(used.mean())
-
-
-def _instant(model: TextureModel) -> bool:
-    return not model.tensors()
 
 
 def as_picture(image: Any) -> Picture:

@@ -72,9 +72,6 @@ def report(error: BaseException) -> int:
     if isinstance(error, FloatingPointError):
         _say(f"the computation diverged: {_first_line(error)}")
         return 6
-    if isinstance(error, ValueError):
-        _say(_first_line(error))
-        return 2
     _say(f"{type(error).__name__}: {_first_line(error)} (TEXSYN_TRACEBACK=1 shows where)")
     if os.environ.get("TEXSYN_TRACEBACK"):
         import traceback

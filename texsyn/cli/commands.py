@@ -119,19 +119,20 @@ def synth(
     talk = Talk(as_json, quiet, verbose, output)
     exemplar = load_exemplar(image, talk)
     size = _size_of(size_text, exemplar)
-    from texsyn.synthesis import draw, fit_model, fresh_seed, resolve_device
+    from texsyn.synthesis import configure, draw, fit_model, fresh_seed, resolve_device
 
     seed = fresh_seed() if seed is None else seed
     targets = _targets(output, exemplar, size, seed, count, overwrite, image, dry_run)
     chosen = _parse_settings(settings) | ({"endless": True} if endless else {})
+    config = _checked("--set", configure, method, chosen, whole=True)
     where = _checked("--device", resolve_device, device)
     _require_memory(size, exemplar, method, count)
     if dry_run:
-        _dry_run(exemplar, size, count, method, chosen, where, talk)
+        _dry_run(exemplar, size, count, method, config, where, talk)
         return
     with ProgressLine(talk.progress) as line:
         watch = _watch(line).part(0, 0.5 if endless else 0.01)
-        model = _checked("--set", fit_model, exemplar, method, chosen, seed=seed, device=where, watch=watch, whole=True)
+        model = fit_model(exemplar, method, config, seed=seed, device=where, watch=watch)
         for i, target in enumerate(targets):
             start = watch.start + watch.span
             piece = _watch(line).part(start + (1 - start) * i / count, start + (1 - start) * (i + 1) / count)
@@ -171,13 +172,13 @@ def fit(
 
     check_path(output, overwrite=overwrite)
     exemplar = load_exemplar(image, talk)
-    from texsyn.synthesis import fit_model, fresh_seed, resolve_device
+    from texsyn.synthesis import configure, fit_model, fresh_seed, resolve_device
 
     seed = fresh_seed() if seed is None else seed
-    where, chosen = _checked("--device", resolve_device, device), _parse_settings(settings)
+    config = _checked("--set", configure, method, _parse_settings(settings), whole=False)
+    where = _checked("--device", resolve_device, device)
     with ProgressLine(talk.progress) as line:
-        arguments: dict[str, Any] = {"seed": seed, "device": where, "watch": _watch(line), "whole": False}
-        model = _checked("--set", fit_model, exemplar, method, chosen, **arguments)
+        model = fit_model(exemplar, method, config, seed=seed, device=where, watch=_watch(line))
     model.save(output, overwrite=overwrite)
     n_bytes = Path(output).stat().st_size
     talk.result({"output": output, "method": method, "seed": seed, "bytes": n_bytes})
@@ -401,11 +402,11 @@ def _require_memory(size: Size, exemplar: Picture, method: str, count: int) -> N
 
 
 def _dry_run(
-    exemplar: Picture, size: Size, count: int, method: str, settings: dict[str, Any], device: str, talk: Talk
+    exemplar: Picture, size: Size, count: int, method: str, config: Any, device: str, talk: Talk
 ) -> None:
     from texsyn.recipes import estimate_seconds, memory_needed
 
-    seconds = estimate_seconds(exemplar, size, method, settings, device)
+    seconds = estimate_seconds(exemplar, size, method, config, device)
     memory = memory_needed(size, exemplar, method)
     plan = {
         "method": method,

@@ -23,7 +23,7 @@ from texsyn.pyramid import pyramid
 
 N_DIRECTIONS = 128
 N_QUANTILES = 1024
-MAX_PATCHES = 1 << 16  # patches projected a level; a regular grid beyond that
+MAX_PATCHES = 1 << 16  # patches projected a level; beyond that one at random from each cell of a grid
 N_LEVELS = 4
 TEXTURED = 4 / 255  # a window counts for copying when its luminance varies by more than this (standard deviation)
 MIN_LAG = 16  # px; shorter lags are the grain of the texture, not its repetition
@@ -58,8 +58,8 @@ class TextureScores:
         return [
             Score("msw", self.msw, "grey levels of 100", "lower", "sliced W2 between 7x7 patches, mean of 4 scales"),
             Score("msw_floor", self.msw_floor, "grey levels of 100", "yardstick", "msw between the exemplar's halves"),
-            Score("copy15", self.copy15, "share", "lower", "textured 15x15 windows that stand verbatim in the exemplar"),
-            Score("copy31", self.copy31, "share", "lower", "textured 31x31 windows that stand verbatim in the exemplar"),
+            Score("copy15", self.copy15, "share", "lower", "textured 15x15 windows that are verbatim in the exemplar"),
+            Score("copy31", self.copy31, "share", "lower", "textured 31x31 windows that are verbatim in the exemplar"),
             Score("rep", self.rep, "correlation", "0", "strongest far autocorrelation minus the exemplar's; + repeats"),
             Score("sharp", self.sharp, "ratio", "1", "root-mean-square gradient over the exemplar's; below 1 is blur"),
             Score("colour", self.colour, "grey levels of 100", "lower", "sliced W2 between pixel colours"),
@@ -67,7 +67,11 @@ class TextureScores:
         ]
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        """One JSON object: every score under its key, and under "units" and "ideals" how to read each."""
+        rows = self.rows()
+        return json.dumps(
+            asdict(self) | {"units": {s.key: s.unit for s in rows}, "ideals": {s.key: s.ideal for s in rows}}
+        )
 
     def to_table(self) -> str:
         """Lines of plain text: name, value, unit, ideal, meaning."""
@@ -82,13 +86,16 @@ class TextureScores:
 def score(output: np.ndarray, exemplar: np.ndarray) -> TextureScores:
     """All scores of output (H, W, C) against exemplar (h, w, C), both floats in [0, 1].
 
-    Costs about a CPU second for 512x512 against 256x256. Raises ValueError when the channel counts differ.
+    Costs about a CPU second for 512x512 against 256x256. Raises ValueError when the channel counts differ, when a
+    picture is empty, and for integer codes (to_unit makes floats of them).
     """
+    if output.dtype.kind != "f" or exemplar.dtype.kind != "f":
+        raise ValueError(f"score needs floats in [0, 1], got {output.dtype} and {exemplar.dtype}")
+    shapes = f"got {output.shape} and {exemplar.shape}"
     if output.ndim != 3 or exemplar.ndim != 3 or output.shape[2] != exemplar.shape[2]:
-        raise ValueError(
-            f"score needs two (height, width, channels) arrays with equally many channels, "
-            f"got {output.shape} and {exemplar.shape}"
-        )
+        raise ValueError(f"score needs two (height, width, channels) arrays with equally many channels, {shapes}")
+    if not output.size or not exemplar.size:
+        raise ValueError(f"score needs two pictures with pixels in them, {shapes}")
     out8, ex8 = from_unit(output, np.dtype(np.uint8)), from_unit(exemplar, np.dtype(np.uint8))
     out, ex = out8.astype(np.float32) / 255, ex8.astype(np.float32) / 255
     return TextureScores(
@@ -141,10 +148,16 @@ def sliced_w2(x: np.ndarray, y: np.ndarray, patch_size: int, rng: np.random.Gene
 
 def _quantiles(u: np.ndarray, directions: np.ndarray, w: int) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(u, (w, w), axis=(0, 1))  # (H', W', C, w, w)
-    stride = 1
-    while (windows.shape[0] // stride) * (windows.shape[1] // stride) > MAX_PATCHES:
-        stride += 1
-    patches = windows[::stride, ::stride].reshape(-1, len(directions))
+    height, width = windows.shape[:2]
+    cell = 1
+    while -(-height // cell) * -(-width // cell) > MAX_PATCHES:
+        cell += 1
+    # not every cell-th patch: of a texture with that period (a dither, enlarged pixel art) it would see one phase
+    top, left = np.mgrid[0:height:cell, 0:width:cell]
+    rng = np.random.default_rng(2)
+    y = rng.integers(top, np.minimum(top + cell, height))
+    x = rng.integers(left, np.minimum(left + cell, width))
+    patches = windows[y, x].reshape(-1, len(directions))
     projected = np.sort(np.ascontiguousarray((patches @ directions).T), axis=1)  # (K, N)
     n = projected.shape[1]
     at = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES * n - 0.5
@@ -242,14 +255,16 @@ def _far_correlation(u: np.ndarray) -> float:
 
 
 def sharpness(out: np.ndarray, ex: np.ndarray) -> float | None:
-    """Root-mean-square luminance gradient of out over that of ex; None when ex is constant."""
+    """Root-mean-square luminance gradient of out over that of ex; None when ex is constant or a side is 1 pixel."""
+    if min(*out.shape[:2], *ex.shape[:2]) < 2:
+        return None
     reference = _gradient(luminance(ex))
     return _gradient(luminance(out)) / reference if reference > 0 else None
 
 
 def _gradient(u: np.ndarray) -> float:
     dy, dx = np.diff(u, axis=0), np.diff(u, axis=1)
-    return float(np.sqrt(np.mean(np.square(dy)) + np.mean(np.square(dx)))) if min(u.shape) > 1 else 0.0
+    return float(np.sqrt(np.mean(np.square(dy)) + np.mean(np.square(dx))))
 
 
 def mean_scores(scores: Sequence[TextureScores]) -> dict[str, float]:

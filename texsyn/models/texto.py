@@ -36,7 +36,7 @@ from texsyn.coordinates import children, correct, take, vote, wrap
 from texsyn.images import InputError, Picture, Region, Size, to_unit
 from texsyn.models.base import Synthesis, TextureModel, Watch
 from texsyn.noise import NoiseField
-from texsyn.ot.nearest import NearestIndex
+from texsyn.ot.nearest import NearestIndex, one_torch_thread
 from texsyn.patches import windows
 from texsyn.pyramid import coarser, level_size, n_levels_for, pyramid
 
@@ -192,7 +192,8 @@ class Texto(TextureModel):
         config = config or TextoConfig(endless=True)
         model = cls(exemplar, config, device)
         if config.endless:
-            model.psi = model._train(seed, watch or Watch())
+            with one_torch_thread():
+                model.psi = model._train(seed, watch or Watch())
         return model
 
     def tensors(self) -> dict[str, Tensor]:
@@ -218,11 +219,12 @@ class Texto(TextureModel):
     def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
         watch = watch or Watch()
         wanted = Region(0, 0, size.height, size.width)
-        if self.config.endless:
-            source, evidence = self._plane(wanted, seed, watch)
-        else:
-            torus, evidence = self._balanced(size, seed, watch.part(0, 0.95))
-            source = self._refine(lambda region: _torus_window(torus, region), wanted)
+        with one_torch_thread():
+            if self.config.endless:
+                source, evidence = self._plane(wanted, seed, watch)
+            else:
+                torus, evidence = self._balanced(size, seed, watch.part(0, 0.95))
+                source = self._refine(lambda region: _torus_window(torus, region), wanted)
         watch.step(1.0, "done")
         at = source.cpu().numpy()
         return Synthesis(self.exemplar.pixels[at[..., 0], at[..., 1]], at, evidence)
@@ -230,7 +232,8 @@ class Texto(TextureModel):
     def render(self, region: Region, *, seed: int) -> Tensor:
         if not self.config.endless:
             return super().render(region, seed=seed)
-        at = self._plane(region, seed, Watch())[0].cpu().numpy()
+        with one_torch_thread():
+            at = self._plane(region, seed, Watch())[0].cpu().numpy()
         return torch.from_numpy(to_unit(self.exemplar.pixels[at[..., 0], at[..., 1]])).permute(2, 0, 1).contiguous()
 
     @property
@@ -416,7 +419,7 @@ class Texto(TextureModel):
 
     def _assign_all(self, level: Level, u: Tensor, psi: Tensor, *, periodic: bool) -> Tensor:
         views = windows(wrap(u, level.w // 2) if periodic else u, level.w)
-        rows = [level.assign(v.reshape(-1, v[0].numel()), psi) for v in views.split(max(1, 16384 // views.shape[1]))]
+        rows = [level.assign(v.reshape(-1, v[0, 0].numel()), psi) for v in views.split(max(1, 16384 // views.shape[1]))]
         return level.coordinates(torch.cat(rows)).view(*views.shape[:2], 2)
 
     def _train(self, seed: int, watch: Watch) -> dict[int, Tensor]:

@@ -34,7 +34,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
-__all__ = ["BackendError", "NearestIndex", "ieee_float32", "nearest"]
+__all__ = ["BackendError", "NearestIndex", "ieee_float32", "nearest", "one_torch_thread"]
 
 BACKENDS = ("auto", "numba", "torch", "keops")
 
@@ -76,6 +76,7 @@ class NearestIndex:
         self._centre = y.mean(0) if centre else None
         self.y = (y if self._centre is None else y - self._centre).float().contiguous()  # (J, D)
         self._squared = self.y.square().sum(1)  # (J,)
+        self._psi = torch.zeros(len(y), device=y.device)
         self._search = self._engine()
         self.set_bias(None)
 
@@ -89,7 +90,7 @@ class NearestIndex:
             raise ValueError(f"psi needs shape ({len(self)},) on {self.device}, got {tuple(psi.shape)} on {psi.device}")
         if check and not _finite(psi):
             raise ValueError("psi has a NaN or an infinite value")
-        self._psi = psi.float()
+        self._psi.copy_(psi)
         torch.sub(self._squared, self._psi, out=self._bias[: len(self)])
 
     @overload
@@ -123,11 +124,11 @@ class NearestIndex:
         if len(x) == 0:
             j = torch.zeros(0, dtype=torch.long, device=x.device)
         elif threads > 1 and len(x) > 2 * TILE_ROWS:
+            parts = x.split(max(TILE_ROWS, math.ceil(len(x) / threads)))
             with ieee_float32(), one_torch_thread(), ThreadPoolExecutor(threads) as pool:
-                j = torch.cat(list(pool.map(self._search, x.split(max(TILE_ROWS, math.ceil(len(x) / threads))))))
+                j = torch.cat(list(pool.map(self._search, parts)))
         else:
-            with ieee_float32(), one_torch_thread():
-                j = self._search(x)
+            j = self._search(x)
         if not return_value:
             return j
         return j, (x - self.y[j]).square_().sum(1).sub_(self._psi[j])
@@ -155,7 +156,8 @@ class NearestIndex:
 def ieee_float32() -> Iterator[None]:
     """Float32 products are float32 products inside: no bfloat16 or TF32, whatever the user set globally.
 
-    After ``torch.set_float32_matmul_precision("medium")`` some per cent of our argmins would otherwise be wrong.
+    After ``torch.set_float32_matmul_precision("medium")`` some per cent of our argmins would otherwise be wrong. The
+    setting belongs to the process: other threads that multiply meanwhile are exact, too.
     """
     backends: Any = torch.backends
     mkldnn, cuda = backends.mkldnn.matmul, backends.cuda.matmul
@@ -202,6 +204,8 @@ GROUP = 64  # scores a group: the minimum of a contiguous group is SIMD code in 
 TILE_ROWS, TILE_COLUMNS = 256, 1024  # 1 MB of scores, the second-level cache; flat between 128..512 rows
 
 
+@ieee_float32()
+@one_torch_thread()
 def _tiled_argmin(x: Tensor, table: Tensor, bias: Tensor) -> Tensor:
     """argmin_j bias_j + <x_i, table_j>. x (N, D), table (D, padded), bias (padded,) with whole groups of columns.
 

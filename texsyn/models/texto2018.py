@@ -1,0 +1,296 @@
+"""Texto as published: a Gaussian texture at the coarsest scale, then one optimal map of small patches at each scale.
+
+Galerne, Leclaire and Rabin 2018, "A texture synthesis model based on semi-discrete optimal transport in patch space",
+SIAM J. Imaging Sci. 11(4). It is here to be read and to be measured against; texto.py is what to use.
+
+The paper's letters: u the exemplar, U the synthesis, w the patch size, S scales s = S-1 (coarsest) .. 0, J atoms y_j of
+weight 1/J at a scale, v the potential (psi in the rest of this package), T(x) = y_j for j = argmin |x - y_j|^2 - v_j.
+
+Departures, each at its line: the law of the patches at the finer scales (the patches themselves, not a mixture of four
+Gaussians fitted to them), a larger training synthesis, the solver (mini-batches), and borders (pictures are windows of a
+plane, so no pixel is covered by fewer patches).
+
+Every pixel is the average of w^2 patches, so pictures are blurred: the root-mean-square gradient is about 0.75 of the
+exemplar's (SHARPNESS). Straight lines bend and objects melt together, as the authors say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from texsyn.adsn import field, patch_law
+from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
+from texsyn.models.base import Synthesis, TextureModel, Watch
+from texsyn.noise import NoiseField
+from texsyn.ot.nearest import NearestIndex
+from texsyn.ot.semidiscrete import Sampler, from_points, solve, unique_atoms
+from texsyn.patches import extract
+from texsyn.pyramid import coarser, level_size
+
+SMALLEST = 8  # shorter side of an exemplar
+ROWS_AT_ONCE = 2**15  # patches assigned at a time: 3.5 MB for 3x3 RGB
+
+
+@dataclass(frozen=True)
+class Texto2018Config:
+    """Everything that shapes a picture besides exemplar, size and seed; the first three as published."""
+
+    patch_size: int = 3
+    #: fewer when the coarsest scale's shorter side would fall below two patches
+    n_scales: int = 4
+    max_atoms: int = 1000
+    #: draws that a potential is solved with, per atom; 500 leave a mass error of 5 %
+    samples_per_atom: int = 500
+    #: shorter side of the training synthesis in pixels, and at least the exemplar's
+    training_side: int = 512
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.patch_size <= 15:
+            raise ValueError(f"patch_size={self.patch_size} should be from 2 to 15")
+        for name in ("n_scales", "max_atoms", "samples_per_atom", "training_side"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} should be at least 1")
+
+
+def n_scales_for(size: Size, config: Texto2018Config) -> int:
+    """How many of the scales asked for leave the coarsest one two patches wide; at least one.
+
+    >>> [n_scales_for(Size(n, 300), Texto2018Config()) for n in (8, 12, 24, 41, 256)]
+    [1, 2, 3, 4, 4]
+    """
+    n = 1
+    while n < config.n_scales and min(vars(level_size(size, n)).values()) >= 2 * config.patch_size:
+        n += 1
+    return n
+
+
+class Scale:
+    """One scale s: its exemplar, the J atoms chosen there, and (once solved) their potential v."""
+
+    def __init__(self, s: int, u: Tensor, w: int, max_atoms: int) -> None:
+        """u (C, M, N): the full exemplar, of which this scale keeps u_s and, above the finest, the doubled u_s."""
+        self.s, self.w = s, w
+        size = level_size(Size(*u.shape[1:]), s)
+        self.u = _resize(u, size)
+        self.values = self.u if s == 0 else F.pixel_unshuffle(_resize(u, Size(2 * size.height, 2 * size.width)), 2)
+        self.per_row = size.width - w + 1
+        self.n_patches = (size.height - w + 1) * self.per_row
+        self.n_atoms = min(self.n_patches, max_atoms)
+        self.v: Tensor | None = None
+        self.mass_error = math.nan
+
+    def choose(self, at: Tensor) -> None:
+        """Take the patches at positions at (J, 2), row and column, as atoms."""
+        self.at = at.to(self.u.device)
+        row = self.at[:, 0].long() * self.per_row + self.at[:, 1].long()
+        self.y = extract(self.u, self.w)[row]  # (J, C w w)
+        # (J, C' w w): what stands for an atom in the average. Pixel (2i + a, 2j + b) of the doubled exemplar is channel
+        # (c, a, b) at (i, j), so that a 2w x 2w patch laid with stride 2 is a w x w patch of 4C channels.
+        self.y2 = self.y if self.s == 0 else extract(self.values, self.w)[row]
+
+    @cached_property
+    def index(self) -> NearestIndex:
+        index = NearestIndex(self.y)
+        index.set_bias(self.v)
+        return index
+
+    def transport(self, U: Tensor) -> tuple[Tensor, Tensor]:
+        """The next scale's picture and the map j: every patch x of U goes to T(x), and overlaps are averaged.
+
+        U (C, H+2w-2, W+2w-2) gives j (H+w-1, W+w-1) and (C, 2H, 2W), or (C, H, W) at the finest scale: only
+        pixels that all w^2 patches cover. Every sum runs in one order, whatever the window.
+        """
+        w = self.w
+        rows = max(1, ROWS_AT_ONCE // U.shape[2])
+        j = torch.cat([self.index.argmin(extract(band, w)) for band in _bands(U, rows, w)]).view(-1, U.shape[2] - w + 1)
+        height, width = j.shape[0] - w + 1, j.shape[1] - w + 1
+        atoms = self.y2.view(self.n_atoms, -1, w, w)
+        total = torch.zeros(height, width, atoms.shape[1], device=U.device)
+        for a in range(w):
+            for b in range(w):  # the patch whose pixel (a, b) lies here
+                total += atoms[:, :, a, b][j[w - 1 - a : w - 1 - a + height, w - 1 - b : w - 1 - b + width]]
+        mean = (total / w**2).permute(2, 0, 1)
+        return (mean if self.s == 0 else F.pixel_shuffle(mean, 2)), j
+
+
+class Texto2018(TextureModel):
+    """The published method; see the module's docstring.
+
+    A picture is the window of an endless plane with its top left corner at (0, 0). The maps are exact for every window;
+    only the start, an FFT over the window, is rounded differently, by some 1e-16, so that a crop of a larger picture of
+    the same seed differs at most in a few stray patches. Hence not local for now.
+    """
+
+    method = "texto-2018"
+    config_type = Texto2018Config
+
+    def __init__(self, exemplar: Picture, config: Texto2018Config | None = None, device: str = "cpu") -> None:
+        """The scales without their atoms; fit() and load() give the model that makes pictures."""
+        super().__init__(exemplar, config or Texto2018Config(), device)
+        w, size = self.config.patch_size, exemplar.size
+        smallest = max(SMALLEST, 2 * w)
+        if min(size.height, size.width) < smallest:
+            raise InputError(f"{exemplar.name}: patch_size={w} needs at least {smallest}x{smallest} pixels, got {size}")
+        u = torch.from_numpy(to_unit(exemplar.pixels)).permute(2, 0, 1)
+        n_scales = n_scales_for(size, self.config)
+        self.scales = [Scale(s, u.to(self.device), w, self.config.max_atoms) for s in range(n_scales)]  # finest first
+
+    @classmethod
+    def fit(
+        cls, exemplar: Picture, config: Any = None, *, seed: int = 0, device: str = "cpu", watch: Watch | None = None
+    ) -> Texto2018:
+        """Estimation: from the coarsest scale to the finest, draw J atoms, solve for v, and carry one synthesis up."""
+        model, watch = cls(exemplar, config, device), watch or Watch()
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        windows = model._windows(model._training_region())
+        law = gaussian_law(model.scales[-1].u, model.config.patch_size)
+        U = model._gaussian(windows[-1], NoiseField(seed, len(windows) - 1, channel=1))  # channel 0 is for pictures
+        for scale in reversed(model.scales):
+            watch.step(1 - (scale.s + 1) / len(windows), f"scale {scale.s}: {scale.n_atoms} atoms")
+            row = torch.randperm(scale.n_patches, generator=generator)[: scale.n_atoms]  # without replacement
+            scale.choose(torch.stack([row // scale.per_row, row % scale.per_row], 1).to(torch.int32))
+            # The solver is ours. Published: 100,000 steps of one draw each, which take longer and leave twice the error.
+            n_draws = model.config.samples_per_atom * scale.n_atoms
+            solution = solve(law, scale.y, tol=1e-6, max_samples=n_draws, generator=generator)
+            scale.v, scale.mass_error = solution.psi.float(), solution.residual
+            if scale.s > 0:
+                U = model._up(scale, U, windows)[0]
+                # Published: four Gaussians fitted to these patches. They cost more to fit and to draw from than all
+                # else, and lose what the patches have beyond second moments.
+                law = from_points(extract(U, model.config.patch_size))
+        watch.step(1.0, "fitted")
+        return model
+
+    def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
+        """Synthesis: the Gaussian texture at the coarsest scale, then X = patches of U, U = average of T(X), per scale."""
+        watch, evidence = watch or Watch(), []
+        windows = self._windows(Region(0, 0, size.height, size.width))
+        U = self._gaussian(windows[-1], NoiseField(seed, len(windows) - 1))
+        for scale in reversed(self.scales):
+            watch.step(4.0 ** -(scale.s + 1), f"scale {scale.s}: {U.shape[2]}x{U.shape[1]}")
+            U, j = self._up(scale, U, windows)
+            evidence.append(_evidence(scale, j))
+        watch.step(1.0, "done")  # nothing after the last average but the exemplar's depth
+        pixels = from_unit(U.permute(1, 2, 0).cpu().numpy(), self.exemplar.pixels.dtype)
+        return Synthesis(np.ascontiguousarray(pixels), None, evidence)
+
+    def _windows(self, wanted: Region) -> list[Region]:
+        """For each scale, the window of U that transport() needs there, on the grid of that scale, to cover wanted."""
+        margin = self.config.patch_size - 1
+        windows = [wanted.grow(margin)]
+        for _ in self.scales[1:]:
+            windows.append(coarser(windows[-1]).grow(margin))
+        return windows
+
+    def _up(self, scale: Scale, U: Tensor, windows: list[Region]) -> tuple[Tensor, Tensor]:
+        """transport(), cut to the window of the next scale."""
+        done, j = scale.transport(U)
+        if scale.s == 0:
+            return done, j
+        # Departure: U is never smaller than what all patches cover. Published pictures end where their patches do, and
+        # their border pixels are averages of fewer.
+        has, wants = windows[scale.s].grow(1 - scale.w), windows[scale.s - 1]
+        top, left = wants.top - 2 * has.top, wants.left - 2 * has.left
+        return done[:, top : top + wants.height, left : left + wants.width], j
+
+    def _gaussian(self, window: Region, noise: NoiseField) -> Tensor:
+        """The Gaussian texture of the coarsest scale on a window of the plane, float64 inside."""
+        u = self.scales[-1].u.double()
+        h, w = u.shape[1] - 1, u.shape[2] - 1
+        W = noise.normal(Region(window.top - h, window.left - w, window.height + h, window.width + w))
+        return field(u, torch.from_numpy(W).to(u)).float()
+
+    def _training_region(self) -> Region:
+        # Departure: as published the synthesis has the exemplar's size. From a 256x256 exemplar that is 4,225 patches at
+        # the scale above the coarsest, and v fits these rather than their law.
+        height, width = self.exemplar.size.height, self.exemplar.size.width
+        side = self.config.training_side
+        return Region(0, 0, max(height, side), max(width, side))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Positions and potential of each scale; the atoms themselves are cut out of the exemplar again."""
+        found = {"mass_error": torch.tensor([scale.mass_error for scale in self.scales], dtype=torch.float64)}
+        for scale in self.scales:
+            assert scale.v is not None, "a model is made by fit() or load()"
+            found |= {f"positions.{scale.s}": scale.at, f"psi.{scale.s}": scale.v}
+        return found
+
+    @classmethod
+    def from_tensors(cls, exemplar: Picture, config: Any, tensors: Mapping[str, Tensor], device: str) -> Texto2018:
+        model = cls(exemplar, config, device)
+        errors = _expect(tensors, "mass_error", (len(model.scales),), torch.float64)
+        for scale, error in zip(model.scales, errors.tolist(), strict=True):
+            at = _expect(tensors, f"positions.{scale.s}", (scale.n_atoms, 2), torch.int32)
+            row = at[:, 0].long() * scale.per_row + at[:, 1].long()
+            if int(at.min()) < 0 or int(at[:, 1].max()) >= scale.per_row or int(row.max()) >= scale.n_patches:
+                raise InputError(f"positions of scale {scale.s} lie outside the exemplar")
+            scale.choose(at)
+            scale.v = _expect(tensors, f"psi.{scale.s}", (scale.n_atoms,), torch.float32).to(model.device)
+            scale.mass_error = error
+        return model
+
+
+def gaussian_law(u: Tensor, w: int) -> Sampler:
+    """Draws from the exact law of one w x w patch of the Gaussian texture of u (C, h, w): N(m, R R^T).
+
+    The Python code that was released with the paper transforms the wrong axes of the exemplar here and orders rows
+    otherwise than patches, so that its covariance is unrelated to that of its patches; this follows the paper.
+    """
+    m, covariance = patch_law(u, w)
+    values, vectors = torch.linalg.eigh(covariance)
+    R = (vectors * values.clamp(min=0).sqrt()).float()
+
+    def sample(n: int, generator: torch.Generator) -> Tensor:
+        return m.to(R) + torch.randn(n, len(R), generator=generator).to(R) @ R.T
+
+    return sample
+
+
+def _resize(u: Tensor, size: Size) -> Tensor:
+    """u (C, h, w) by cubic splines, mirrored at the borders and without anti-aliasing, as published."""
+    from skimage.transform import resize
+
+    shape = (size.height, size.width)
+    planes = [
+        resize(c, shape, order=3, mode="symmetric", clip=False, preserve_range=True, anti_aliasing=False)
+        for c in u.double().cpu().numpy()
+    ]
+    return u if shape == u.shape[1:] else torch.from_numpy(np.stack(planes)).to(u)
+
+
+def _bands(U: Tensor, rows: int, w: int) -> list[Tensor]:
+    """U in bands that hold so many rows of patches each."""
+    return [U[:, top : top + rows + w - 1] for top in range(0, U.shape[1] - w + 1, rows)]
+
+
+def _expect(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    found = tensors[name]
+    if found.dtype != dtype or tuple(found.shape) != shape:
+        raise InputError(f"{name} should be {dtype} {shape}, got {found.dtype} {tuple(found.shape)}")
+    return found
+
+
+def _evidence(scale: Scale, j: Tensor) -> dict[str, Any]:
+    """How far the shares of this picture's patches are from 1/J each, and what counting alone would give.
+
+    Neighbouring patches resemble each other, so a picture is above its floor; solver_mass_error is that of the map.
+    """
+    _, weights, inverse = unique_atoms(scale.y)
+    share = torch.bincount(inverse[j.reshape(-1)], minlength=len(weights)).double() / j.numel()
+    return {
+        "level": scale.s,
+        "size": f"{j.shape[1]}x{j.shape[0]}",
+        "atoms": scale.n_atoms,
+        "mass_error": round((share - weights.double()).abs().sum().item(), 4),
+        "mass_error_floor": round(math.sqrt(2 * len(weights) / (math.pi * j.numel())), 4),
+        "solver_mass_error": round(scale.mass_error, 4),
+    }
