@@ -36,7 +36,6 @@ from hostile import (
 )
 from PIL import Image
 
-from texsyn import images, png16
 from texsyn.images import (
     InputError,
     OutputError,
@@ -48,10 +47,13 @@ from texsyn.images import (
     from_unit,
     load,
     parse_size,
+    png16,
     read_recipe,
     save,
     to_unit,
 )
+from texsyn.images.picture import printable
+from texsyn.images.pillow_reader import turn
 
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 HOLDS = [  # every format, mode and type that is kept without loss
@@ -429,7 +431,7 @@ def test_standard_input_and_output(tmp_path: Path) -> None:
 def test_exif_orientation_is_applied_in_every_format(orientation: int) -> None:
     upright = texture(6, 4, 3)
     undo = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}  # how a camera held that way stores the upright picture
-    stored = np.ascontiguousarray(images._turned(upright, undo[orientation])[0])
+    stored = np.ascontiguousarray(turn(upright, undo[orientation])[0])
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     image = Image.fromarray(stored)
@@ -531,7 +533,7 @@ def test_hostile_files_end_in_a_picture_or_one_line(hostile: list[Hostile], capf
         assert ("refused" if got is None else "picture") == item.expect, (item, message)
         if got is None:
             assert message.isprintable(), (item, message)  # so one line it is
-            assert images._shown(os.path.basename(item.path)) in message, (item, message)
+            assert printable(os.path.basename(item.path)) in message, (item, message)
         else:
             assert "/" not in got.name
             assert got.name.isprintable()

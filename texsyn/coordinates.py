@@ -56,7 +56,7 @@ def vote(exemplar: Tensor, source: Tensor, w: int) -> Tensor:
     """
     r = w // 2
     h, wd = source.shape[0] - 2 * r, source.shape[1] - 2 * r
-    if source.device.type == "cpu":
+    if _compiled(source):
         out = np.empty((h, wd, exemplar.shape[2]), np.uint8)
         _vote(exemplar.contiguous().numpy(), source.contiguous().numpy(), w, out)
         return torch.from_numpy(out)
@@ -77,7 +77,7 @@ def correct(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | N
     h = min(u.shape[0] - 2 * r, source.shape[0] - 2)
     wd = min(u.shape[1] - 2 * r, source.shape[1] - 2)
     u, source = middle(u, h + 2 * r, wd + 2 * r), middle(source, h + 2, wd + 2)
-    if source.device.type == "cpu":
+    if _compiled(source):
         out = np.empty((h, wd, 2), np.int32)
         bias = np.zeros(0, np.int32) if psi is None else psi.numpy()
         _correct(u.contiguous().numpy(), source.contiguous().numpy(), exemplar.contiguous().numpy(), w, bias, out)
@@ -96,6 +96,11 @@ def wrap(a: Tensor, radius: int) -> Tensor:
     rows = torch.arange(-radius, a.shape[0] + radius, device=a.device).remainder(a.shape[0])
     columns = torch.arange(-radius, a.shape[1] + radius, device=a.device).remainder(a.shape[1])
     return a[rows][:, columns]
+
+
+def _compiled(a: Tensor) -> bool:
+    """The numba loops serve what lies in main memory."""
+    return a.device.type == "cpu"
 
 
 @numba.njit(cache=True, nogil=True)

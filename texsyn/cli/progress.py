@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from typing import Any
 
 
 class ProgressLine:
-    """A context manager whose update(fraction, message) redraws one line of stderr."""
+    """A context manager whose update(fraction, message) redraws one line of stderr; at the end it is wiped."""
 
     def __init__(self, wanted: bool) -> None:
-        self.shown = wanted and sys.stderr.isatty()
+        self.shown = wanted and _on_terminal()
         self.began = self.drawn = time.monotonic()
-        self.width = 0
+        self.width = 0  # of what stands there now
 
     def __enter__(self) -> ProgressLine:
+        self.began = time.monotonic()
         return self
 
     def __exit__(self, *unused: Any) -> None:
-        if self.width:
-            sys.stderr.write("\r" + " " * self.width + "\r")
-            sys.stderr.flush()
+        self.clear()
 
     def update(self, fraction: float, message: str) -> None:
+        """Show that fraction (0..1) of the work is done."""
         now = time.monotonic()
         if not self.shown or (now - self.drawn < 0.1 and fraction < 1):
             return
@@ -31,10 +33,32 @@ class ProgressLine:
         spent = now - self.began
         left = f", {clock(spent / fraction - spent)} left" if spent > 1 and fraction > 0.02 else ""
         filled = int(24 * fraction)
-        line = f"[{'#' * filled}{'-' * (24 - filled)}] {100 * fraction:3.0f} %{left}  {message}"[:110]
-        sys.stderr.write("\r" + line.ljust(self.width))
-        sys.stderr.flush()
+        line = f"[{'#' * filled}{'-' * (24 - filled)}] {100 * fraction:3.0f} %{left}  {message}"[: _columns() - 1]
+        self._write("\r" + line.ljust(self.width))
         self.width = len(line)
+
+    def clear(self) -> None:
+        """Wipe the line, so that something else can be said; the next update draws it again."""
+        if self.width:
+            self._write("\r" + " " * self.width + "\r")
+            self.width = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:  # the terminal went away; the work goes on
+            self.shown = False
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _columns() -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    return 80
 
 
 def clock(seconds: float) -> str:

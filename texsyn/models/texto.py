@@ -59,7 +59,7 @@ class TextoConfig:
     #: the same in endless mode, each with a frozen psi of its own
     endless_passes: int = 4
     #: patches between two moves of psi in balanced mode; smaller balances better and costs more calls
-    batch: int = 128
+    batch: int = 64
     #: c of the dual ascent's step c m0 J / sqrt(t)
     step: float = 0.2
     #: corrections after the last pass of a transported level, under its psi
@@ -103,6 +103,8 @@ def matching_codes(exemplar: Picture) -> np.ndarray:
 class Level:
     """One scale of the exemplar: its 8-bit codes, and its patches as atoms for transport."""
 
+    backend = "auto"  # of ot.nearest; all of them give the same bits here
+
     def __init__(self, number: int, codes: Tensor, w: int) -> None:
         self.number, self.codes, self.w = number, codes, w
         self.size = Size(*codes.shape[:2])
@@ -112,7 +114,7 @@ class Level:
     @cached_property
     def index(self) -> NearestIndex:
         atoms = windows(self.codes, self.w).reshape(self.n_atoms, -1)
-        return NearestIndex(_centred(atoms), centre=False)
+        return NearestIndex(_centred(atoms), backend=self.backend, centre=False)
 
     def assign(self, patches: Tensor, psi: Tensor) -> Tensor:
         """Winner among the atoms, (N,), for patches (N, C w w) of codes."""
@@ -382,7 +384,8 @@ class Texto(TextureModel):
             needed.append(coarser(needed[-1].grow(self._transport_halo())))
         region = needed.pop()
         u = self._start_on_plane(region.grow(self._transport_halo()), seed)
-        source, evidence = None, []
+        source: Tensor | None = None
+        evidence = []
         for i, level in enumerate(self.transported):
             watch.step(i / len(self.transported), f"level {level.number}: {region.width}x{region.height}")
             if source is not None:
@@ -391,9 +394,10 @@ class Texto(TextureModel):
                 u, region = take(level.codes, source), target
             source = self._transport(level, u, periodic=False)
             evidence.append(_evidence(level, source))
-        finest = region
+        assert source is not None
+        finest = source
         watch.step(0.9, "finer levels")
-        return self._refine(lambda r: _window(source, finest, r), wanted), evidence
+        return self._refine(lambda r: _window(finest, region, r), wanted), evidence
 
     def _start_on_plane(self, region: Region, seed: int) -> Tensor:
         coarsest = self.levels[-1]

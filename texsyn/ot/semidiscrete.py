@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from texsyn.ot.nearest import NearestIndex
+from texsyn.ot.nearest import NearestIndex, ieee_float32, one_torch_thread
 
 __all__ = ["PointCloud", "Sampler", "SemiDiscrete", "c_transform", "from_points", "solve", "unique_atoms"]
 
@@ -74,8 +74,7 @@ class SemiDiscrete:
 
 
 WARM = 100  # a start that is not zero counts as this many steps, or the first steps would throw it away
-TRIAL = 64  # steps of a trial of c; 50, 150 and 400 choose nearly the same
-COARSEST = 64  # atoms below which a start at zero is as good
+COARSEST = 64  # atoms of a problem that needs no coarser one
 
 
 def solve(
@@ -120,19 +119,16 @@ def solve(
     index = make_index(atoms)
 
     # Where to start, and how far to step: c m0 J / sqrt(t).
-    n_trial = max(1, min(TRIAL, budget // (8 * batch)))
-    c = 0.2 if step == "auto" else step
-    psi, t = torch.zeros_like(w), 0
+    n_trial = max(1, min(budget // (8 * batch), max(64, budget // (32 * batch))))  # 64 and 256 choose nearly the same c
+    plan = _Plan(draw, make_index, batch, n_trial, search=step == "auto", coarse=psi0 is None and bool(multiscale))
+    psi, t, unit, c = _start(plan, index, atoms, w, 0.2 if step == "auto" else step)
     if psi0 is not None:
         if psi0.shape != (len(y),) or not bool(psi0.isfinite().all()):
             raise ValueError(f"psi0 needs {len(y)} finite numbers, got shape {tuple(psi0.shape)}")
-        psi, t = psi.scatter_reduce(0, inverse, psi0.to(psi), "mean", include_self=False), WARM
-    elif multiscale:
-        psi, t, c = _coarse_start(draw, atoms, w, make_index, batch, n_trial, c, search=step == "auto")
-    unit = _mean_cost(index, draw(min(4096, budget))) * len(atoms)
+        psi, t = torch.zeros_like(w).scatter_reduce(0, inverse, psi0.to(w), "mean", include_self=False), WARM
     average = psi.clone()
-    if step == "auto":
-        c, psi, average = _find_step(draw, index, w, psi, t, unit, batch, n_trial, c)
+    if plan.search:
+        c, psi, average = _find_step(plan, index, w, psi, t, unit, c)
         t += n_trial
 
     # The ascent, halted now and then to look at the mass error.
@@ -145,7 +141,7 @@ def solve(
             _ascend(index, w, psi, average, (draw(batch) for _ in range(n_steps)), t, c * unit)
             t, spent = t + n_steps, spent + n_steps * batch
             late = time_limit is not None and time.perf_counter() - began > time_limit
-        residual, value = _test(index, w, average, draw, n_test=math.ceil(max(4096, min(n_floor / 2, spent / 2))))
+        residual, value = _test(index, w, average, draw, n_test=math.ceil(max(4096, min(n_floor / 2, spent / 5))))
         history.append((spent, residual))
         if residual <= tol or spent >= budget or late:
             break
@@ -193,24 +189,97 @@ def _ascend(
         average.lerp_(psi, 6 * t / ((t + 1) * (2 * t + 1)))  # t^2 / (1^2 + .. + t^2)
 
 
-def _mean_cost(index: NearestIndex, x: Tensor) -> float:
-    """m0 = E min_j |x - y_j|^2, the unit of psi; where that is 0 the variance of the atoms, else 1."""
+@dataclass(frozen=True)
+class _Plan:
+    """What all levels of one solve share."""
+
+    draw: _Draw
+    make_index: Callable[[Tensor], NearestIndex]
+    batch: int
+    n_trial: int  # steps of a trial of c, and of the ascent at a coarse level
+    search: bool  # for c
+    coarse: bool  # start from a coarser problem
+
+
+def _start(plan: _Plan, index: NearestIndex, y: Tensor, w: Tensor, c: float) -> tuple[Tensor, int, float, float]:
+    """A first potential (J,), the number of steps it counts as, the unit m0 J of a step, and a guess at c.
+
+    From many atoms: the problem with an eighth of them, started in this same way, ascended shortly and extended. It
+    costs some per cent of a solve and leaves hardly an atom empty; the greater dual value decides if it is used. The
+    ground below is the similarity between the source and the atoms: between isotropic Gaussians of means p, q and deviations b s, s
+    the transport is z -> q + (z - p) / b, with psi(y) = (1 - b) |y - q|^2 - 2 <p - q, y>, and from there the unit is
+    m0 = b E min_j |q + (x - p) / b - y_j|^2. Where means and variances agree, psi is 0 and m0 = E min_j |x - y_j|^2.
+    """
+    x = plan.draw(min(4096, 4 * plan.batch))
+    p, q = x.mean(0), w.to(y) @ y
+    variance = float(w.to(y) @ (y - q).square().sum(1))
+    b = math.sqrt(float((x - p).square().sum(1).mean()) / variance) if variance else 1.0
+    b = b or 1.0  # one atom, or a source in one point
     index.set_bias(None)
-    m0 = float(index.argmin(x, return_value=True)[1].mean())
-    return m0 or float((index.y - index.y.mean(0)).square().sum(1).mean()) or 1.0
+    m0 = b * float(index.argmin(q + (x - p) / b, return_value=True)[1].mean()) or b * variance or 1.0
+    psi = ((1 - b) * (y - q).square().sum(1) - 2 * (y - q) @ (p - q)).to(w)
+    if not plan.coarse or len(y) < 2 * COARSEST:
+        return psi, 0, m0 * len(y), c
+
+    ground, x0 = psi, x
+    centres, masses = _k_means(y, w, len(y) // 8, plan.draw.generator)
+    coarse = plan.make_index(centres)
+    psi, t, unit, c = _start(plan, coarse, centres, masses, c)
+    average = psi.clone()
+    if plan.search:
+        c, _, average = _find_step(plan, coarse, masses, psi, t, unit, c)
+        c /= 2  # finer problems want smaller steps
+    else:
+        _ascend(coarse, masses, psi, average, (plan.draw(plan.batch) for _ in range(plan.n_trial)), t, c * unit)
+    coarse.set_bias(average)
+    x = plan.draw(8 * len(centres))
+    psi = _extend(x, coarse.argmin(x, return_value=True)[1], y, rank=8)
+    better = _dual(index, w, psi, x0)[0] > _dual(index, w, ground, x0)[0]
+    return (psi, WARM, m0 * len(y), c) if better else (ground, 0, m0 * len(y), c)
+
+
+@ieee_float32()
+@one_torch_thread()
+def _extend(x: Tensor, phi: Tensor, y: Tensor, *, rank: int) -> Tensor:
+    """psi_j = the rank-th smallest |x_i - y_j|^2 - phi_i: what atom j must bid to win ``rank`` of the points.
+
+    phi (N,) is the dual value of the coarse problem at x (N, D). With 8 points a coarse atom, y_j alone would win as
+    many points as its coarse atom had; sharing them with its siblings it keeps about its own weight. Copying the
+    potential of the coarse atom instead leaves most siblings empty.
+    """
+    centre = y.mean(0)
+    x, y = x - centre, y - centre
+    psi = torch.empty(len(y), device=y.device)
+    rest = x.square().sum(1) - phi
+    for i in range(0, len(y), 256):
+        yi = y[i : i + 256]
+        excess = rest - 2 * yi @ x.T  # (256, N)
+        psi[i : i + 256] = excess.topk(rank, 1, largest=False).values[:, -1] + yi.square().sum(1)
+    return psi - psi.mean()
+
+
+def _k_means(y: Tensor, w: Tensor, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """At most k centres of the weighted atoms and their weights, by five Lloyd iterations from random atoms."""
+    centres = y[torch.randperm(len(y), generator=generator, device=generator.device)[:k].to(y.device)]
+    for _ in range(5):
+        j = NearestIndex(centres).argmin(y)
+        masses = torch.zeros(len(centres), device=y.device).index_add_(0, j, w)
+        centres = torch.zeros_like(centres).index_add_(0, j, y * w[:, None].to(y))
+        centres, masses = centres[masses > 0] / masses[masses > 0, None], masses[masses > 0]
+    return centres, masses
 
 
 def _find_step(
-    draw: _Draw, index: NearestIndex, w: Tensor, psi: Tensor, t: int, unit: float, batch: int, n_steps: int, c: float
+    plan: _Plan, index: NearestIndex, w: Tensor, psi: Tensor, t: int, unit: float, c: float
 ) -> tuple[float, Tensor, Tensor]:
-    """The best of c, 2c, c/2, .. by short ascents, climbing while it helps; and psi and average of that ascent.
+    """The best of c, c/2, 2c, .. by short ascents, climbing while it helps; and psi and average of that ascent.
 
     Best is the least mass error on held-out draws. (The greatest dual value prefers steps that rise fast and leave the
     masses wrong for long; chi-square errors are ruled by single atoms.) All trials see the same draws, so that they can
     be compared, and the winner's steps are not wasted.
     """
-    batches = [draw(batch) for _ in range(n_steps)]
-    held_out = draw(min(8192, 16 * batch))
+    batches = [plan.draw(plan.batch) for _ in range(plan.n_trial)]
+    held_out = plan.draw(min(8192, max(16, 2 * plan.n_trial // 3) * plan.batch))
 
     @functools.cache
     def trial(k: int) -> tuple[float, Tensor, Tensor]:
@@ -245,68 +314,6 @@ def _test(index: NearestIndex, w: Tensor, psi: Tensor, draw: _Draw, *, n_test: i
     value, count = _dual(index, w, psi, draw.uncounted(n_test))
     noise = float((2 * w * (1 - w) / (math.pi * n_test)).sqrt().sum())  # expected error of n_test draws of w itself
     return math.sqrt(max(0.0, float((count / n_test - w).abs().sum()) ** 2 - noise**2)), value
-
-
-# The coarse-to-fine start. It costs a few per cent of a solve, leaves no atom empty and was never seen to harm.
-
-
-def _coarse_start(
-    draw: _Draw,
-    y: Tensor,
-    w: Tensor,
-    make_index: Callable[[Tensor], NearestIndex],
-    batch: int,
-    n_steps: int,
-    c: float,
-    *,
-    search: bool,
-) -> tuple[Tensor, int, float]:
-    """A first potential (J,), the steps it counts as, and c: from an eighth of the atoms, themselves started so."""
-    if len(y) < 2 * COARSEST:
-        return torch.zeros_like(w), 0, c
-    centres, masses = _k_means(y, w, len(y) // 8, draw.generator)
-    psi, t, c = _coarse_start(draw, centres, masses, make_index, batch, n_steps, c, search=search)
-    index, average = make_index(centres), psi.clone()
-    unit = _mean_cost(index, draw(8 * batch)) * len(centres)
-    if search:
-        c, _, average = _find_step(draw, index, masses, psi, t, unit, batch, n_steps, c)
-    else:
-        _ascend(index, masses, psi, average, (draw(batch) for _ in range(n_steps)), t, c * unit)
-    index.set_bias(average)
-    x = draw(8 * len(centres))
-    return (
-        _extend(x, index.argmin(x, return_value=True)[1], y, rank=8),
-        WARM,
-        c / 2 if search else c,
-    )  # finer problems want smaller steps
-
-
-def _extend(x: Tensor, phi: Tensor, y: Tensor, *, rank: int) -> Tensor:
-    """psi_j = the rank-th smallest |x_i - y_j|^2 - phi_i: what atom j must bid to win ``rank`` of the points.
-
-    phi (N,) is the dual value of the coarse problem at x (N, D). With 8 points a coarse atom, y_j alone would win as
-    many points as its coarse atom had; sharing them with its siblings it keeps about its own weight.
-    """
-    centre = y.mean(0)
-    x, y = x - centre, y - centre
-    psi = torch.empty(len(y), device=y.device)
-    rest = x.square().sum(1) - phi
-    for i in range(0, len(y), 256):
-        yi = y[i : i + 256]
-        excess = rest - 2 * yi @ x.T  # (256, N)
-        psi[i : i + 256] = excess.topk(rank, 1, largest=False).values[:, -1] + yi.square().sum(1)
-    return psi - psi.mean()
-
-
-def _k_means(y: Tensor, w: Tensor, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """At most k centres of the weighted atoms and their weights, by five Lloyd iterations from random atoms."""
-    centres = y[torch.randperm(len(y), generator=generator, device=generator.device)[:k].to(y.device)]
-    for _ in range(5):
-        j = NearestIndex(centres).argmin(y)
-        masses = torch.zeros(len(centres), device=y.device).index_add_(0, j, w)
-        centres = torch.zeros_like(centres).index_add_(0, j, y * w[:, None].to(y))
-        centres, masses = centres[masses > 0] / masses[masses > 0, None], masses[masses > 0]
-    return centres, masses
 
 
 # Sources and atoms.
