@@ -103,9 +103,15 @@ def test_repetition_looks_at_far_lags_only() -> None:
     near, far = np.tile(noise(8, 64), (8, 1, 1)), np.tile(noise(64, 16), (1, 4, 1))
     for repeats in (near, far):  # period 8 repeats at 16, 24, 32 too
         assert repetition(repeats, reference) == pytest.approx(1 - by_hand_far_correlation(reference[..., 0]), abs=1e-5)
+    for lag, low, high in ((15, -0.1, 0.1), (16, 0.3, 0.5)):  # u + u moved by the lag: 1/2 there and nothing elsewhere
+        u = noise(80, 80 + lag, 1, 4)
+        assert low < repetition(u[:, lag:] + u[:, :-lag], reference) < high
     flat = np.full((64, 64, 1), 0.3, np.float32)
     assert repetition(flat, flat) == 0
     assert abs(repetition(noise(64, 64, 1, 5), reference)) < 0.1
+    flat[:2, :2, 0] += [[0.1, -0.1], [-0.1, 0.1]]  # no energy at all where the corner has moved away
+    assert repetition(flat, flat) == 0
+    assert abs(repetition(flat, reference)) < 1
 
 
 def test_blur_lowers_sharpness_and_noise_raises_it(exemplar: np.ndarray) -> None:
@@ -142,6 +148,12 @@ def test_a_crop_is_all_copied_and_uses_its_share(exemplar: np.ndarray) -> None:
     pasted[:48] = grain(48, 80, seed=9)
     share = (48 - 14) / (96 - 14)  # windows wholly in the lower half
     assert score(pasted, exemplar).copy15 == pytest.approx(share, abs=1e-12)
+
+
+def test_a_turned_or_recoloured_copy_is_no_copy(exemplar: np.ndarray) -> None:
+    for changed in (exemplar[::-1], exemplar[:, ::-1], exemplar.transpose(1, 0, 2), exemplar[..., ::-1]):
+        got = score(changed, exemplar)
+        assert (got.copy15, got.copy31, got.used) == (0, 0, 0)
 
 
 def test_a_single_grey_level_undoes_a_copy(exemplar: np.ndarray) -> None:
@@ -234,10 +246,12 @@ def test_patch_distance_is_symmetric_and_scales() -> None:
 
 def test_large_pictures_are_sampled_in_every_phase() -> None:
     """A checkerboard and a dither keep their patch law at any size: a regular grid of samples would see one phase."""
-    board = (np.indices((330, 330)).sum(0) % 2)[..., None].astype(np.float64)
-    dither = np.tile(np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 15, (80, 80))[..., None]
+    board = (np.indices((331, 331)).sum(0) % 2)[..., None].astype(np.float64)
+    dither = np.tile(np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 15, (83, 83))[
+        :331, :331, None
+    ]
     for u in (board, dither):
-        assert 252 * 252 < texture.MAX_PATCHES < 314 * 314
+        assert 122 * 122 < texture.MAX_PATCHES < 325 * 325
         assert 100 * patch_distance(*(v.astype("f4") for v in (u, u[:128, :128]))) < 2
     strip = noise(3, 2 * texture.MAX_PATCHES)
     assert patch_distance(strip, strip) == 0

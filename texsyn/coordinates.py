@@ -63,6 +63,15 @@ def vote(exemplar: Tensor, source: Tensor, w: int) -> Tensor:
     return _vote_torch(exemplar, source, w)
 
 
+def inside(source: Tensor, size: Size, w: int) -> Tensor:
+    """source moved to the nearest positions whose w x w patch fits an exemplar of that size, as vote() needs them."""
+    r = w // 2
+    moved = source.clone()
+    moved[..., 0].clamp_(r, size.height - 1 - r)
+    moved[..., 1].clamp_(r, size.width - 1 - r)
+    return moved
+
+
 def correct(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None = None) -> Tensor:
     """One coherent correction: each pixel takes the best of the nine sources that its neighbours propose.
 

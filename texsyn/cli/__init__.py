@@ -31,8 +31,13 @@ class Stopped(SystemExit):
     """A signal asked us to stop. It unwinds like any exit, so that temporary files go; click lets it pass."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum)
+        self.status = 128 + signum
         self.sentence = f"{_STOPPED_BY[signal.Signals(signum).name]}; no unfinished file was left"
+        super().__init__(self.status)
+
+
+class Misuse(click.UsageError):
+    """Wrong usage that we can explain better than click: the message says all."""
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -51,7 +56,7 @@ def main(args: list[str] | None = None) -> NoReturn:
             if sys.stdout is not None:
                 sys.stdout.flush()
         except Stopped as stop:
-            code = _fail(128 if stop.code is None else int(str(stop.code)), stop.sentence)
+            code = _fail(stop.status, stop.sentence)
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except (Exception, KeyboardInterrupt) as error:
@@ -81,7 +86,7 @@ def _stop(signum: int, frame: Any) -> NoReturn:
 
 
 def _give_up_unwritten() -> None:
-    """What stdout could not take has been reported; keep the interpreter from trying again, and complaining, at exit."""
+    """What stdout could not take has been reported: keep the interpreter from trying again, and complaining."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -141,8 +146,8 @@ def _unexpected(error: BaseException) -> int:
 def _usage_sentence(error: click.ClickException) -> str:
     """click's message, in one line, with where to read more when it is click that complains."""
     sentence = re.sub(r"\s*\n\s*", " ", error.format_message()).rstrip(".")
-    ours = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
-    if isinstance(error, click.UsageError) and error.ctx is not None and not ours:
+    says_all = isinstance(error, (Misuse, click.BadParameter)) and not isinstance(error, click.MissingParameter)
+    if isinstance(error, click.UsageError) and error.ctx is not None and not says_all:
         sentence += f" (see {error.ctx.command_path} --help)"
     return sentence
 

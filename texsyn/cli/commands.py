@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import os
+import re
+import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from texsyn import __version__
+from texsyn.cli import Misuse, printable
 from texsyn.cli.progress import ProgressLine, clock
-from texsyn.images import Picture, Size, check_target, load, parse_size, read_recipe
+from texsyn.images import (
+    InputError,
+    OutputError,
+    Picture,
+    Size,
+    check_path,
+    check_target,
+    load,
+    parse_size,
+    read_recipe,
+)
 from texsyn.models import METHODS
 
-EPILOG = "Exit codes: 0 done, 1 error, 2 usage, 3 bad input, 4 cannot write or no memory, 130 interrupted."
+EPILOG = (
+    "Exit codes: 0 done, 1 error, 2 wrong usage or the output exists, 3 unusable input, 4 cannot write or not enough "
+    "memory, 6 diverged, 130 interrupted, 143 terminated."
+)
+PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+MAX_STEM_BYTES = 120  # of a default output name, which must stay within 255 with size, seed and ending
+
+
+class Verbs(click.Group):
+    """The group, with one word more for the first thing that people try: the picture without the verb."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        first = args[0]
+        if self.get_command(ctx, first) is None and (
+            first.startswith("skimage:") or Path(first).suffix.lower() in PICTURE_ENDINGS
+        ):
+            raise Misuse(f"{first!r} is not a verb: did you mean `texsyn synth {first}`?")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(
+    cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=EPILOG,
     no_args_is_help=True,
@@ -33,16 +67,27 @@ def texsyn() -> None:
     """
 
 
-class SizeText(click.ParamType[str]):
+class SizeText(click.ParamType):
     """WIDTHxHEIGHT or a factor; kept as text, because a factor needs the exemplar."""
 
-    name = "WxH|2x"
+    name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            parse_size(str(value), Size(1000, 1000))
+            parse_size(str(value), Size(1, 1))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class DeviceName(click.ParamType):
+    """A device by its form; whether it is there, torch must say."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,4})?", str(value)):
+            self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:1 (the second card) and mps.", param, ctx)
         return str(value)
 
 
@@ -57,14 +102,30 @@ def _with(*options: Any) -> Any:
     return decorate
 
 
+_size = click.option(
+    "--size", "size_text", type=SizeText(), metavar="WxH|2x", default="2x", show_default=True,
+    help="Width x height in pixels, or a factor of the exemplar's.",
+)  # fmt: skip
 _output = _with(
-    click.option("-o", "--output", metavar="OUT|-", help="Output file (.png .tif .jpg .webp .bmp); - is stdout (PNG)."),
+    click.option(
+        "-o", "--output", metavar="OUT|-",
+        help="Output file (.png .tif .jpg .webp .bmp), {i} and {seed} filled in; - is stdout (PNG).  "
+        "[default: name, size and seed, in this folder]",
+    ),
     click.option("--overwrite", is_flag=True, help="Replace the output if it exists; refused otherwise."),
     click.option("--no-metadata", is_flag=True, help="Do not store the recipe inside the file."),
+)  # fmt: skip
+_many = click.option(
+    "-n", "count", type=click.IntRange(1, 10_000), metavar="N", default=1, show_default=True,
+    help="Pictures to make, seeds counting up.",
+)  # fmt: skip
+_seed = click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Random by default; printed and stored."
 )
-_many = click.option("-n", "count", type=click.IntRange(1, 10_000), default=1, help="Pictures to make, seeds counting up.")
-_seed = click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random by default; printed and stored.")
-_device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]|mps", help="Where to run.")
+_device = click.option(
+    "--device", type=DeviceName(), default="auto", show_default=True, metavar="auto|cpu|cuda[:i]|mps",
+    help="Where to run.",
+)  # fmt: skip
 _talk = _with(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each result on stdout."),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
@@ -74,13 +135,13 @@ _method = click.option(
     "--method", type=click.Choice(list(METHODS)), default="texto", show_default=True, help="How to synthesise."
 )
 _settings = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method, e.g. passes=32; repeatable."
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method, e.g. passes=32; repeatable. A wrong KEY lists them all."
 )
 
 
-@texsyn.command()
+@texsyn.command(short_help="Make a picture of any size with the texture of IMAGE.")
 @click.argument("image", metavar="IMAGE|-")
-@click.option("--size", "size_text", type=SizeText(), default="2x", show_default=True, help="Output size.")
+@_size
 @_output
 @_many
 @_seed
@@ -121,26 +182,28 @@ def synth(
     size = _size_of(size_text, exemplar)
     from texsyn.synthesis import configure, draw, fit_model, fresh_seed, resolve_device
 
-    seed = fresh_seed() if seed is None else seed
-    targets = _targets(output, exemplar, size, seed, count, overwrite, image, dry_run)
-    chosen = _parse_settings(settings) | ({"endless": True} if endless else {})
-    config = _checked("--set", configure, method, chosen, whole=True)
+    seeds = _seeds(fresh_seed() if seed is None else seed, count)
+    targets = _targets(output, image, exemplar, size, seeds, overwrite)
+    _load_method(method, talk)
+    config = _checked("--set", configure, method, _parse_settings(settings) | _endless(endless, method), whole=True)
     where = _checked("--device", resolve_device, device)
-    _require_memory(size, exemplar, method, count)
     if dry_run:
         _dry_run(exemplar, size, count, method, config, where, talk)
+    _require_memory(size, exemplar, method)
+    if dry_run:
         return
-    with ProgressLine(talk.progress) as line:
-        watch = _watch(line).part(0, 0.5 if endless else 0.01)
-        model = fit_model(exemplar, method, config, seed=seed, device=where, watch=watch)
-        for i, target in enumerate(targets):
-            start = watch.start + watch.span
-            piece = _watch(line).part(start + (1 - start) * i / count, start + (1 - start) * (i + 1) / count)
-            result = draw(model, size, seed=seed + i, watch=piece)
+    with talk.line:
+        watch = _watch(talk.line)
+        learning = 1 / (1 + count)
+        # Not with this run's seed: picture i must depend on seed i alone, however many were asked for.
+        model = fit_model(exemplar, method, config, seed=0, device=where, watch=watch.part(0, learning))
+        rest = watch.part(learning if model.tensors() else 0, 1)
+        for i, (target, seed) in enumerate(zip(targets, seeds, strict=True)):
+            result = draw(model, size, seed=seed, watch=rest.part(i / count, (i + 1) / count))
             _publish(result, target, overwrite, not no_metadata, talk)
 
 
-@texsyn.command()
+@texsyn.command(short_help="Learn the texture of IMAGE and keep it in a MODEL file.")
 @click.argument("image", metavar="IMAGE|-")
 @click.option("-o", "--output", required=True, metavar="MODEL", help="Model file to write, e.g. rock.texsyn.")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists; refused otherwise.")
@@ -167,27 +230,29 @@ def fit(
     texsyn fit rock.png -o rock.texsyn
     texsyn sample rock.texsyn --size 4096x4096 -o rock_big.png
     """
-    talk = Talk(as_json, quiet, verbose, output)
-    from texsyn.images import check_path
-
+    talk = Talk(as_json, quiet, verbose, None)
+    if output == "-" or Path(output).suffix.lower() in PICTURE_ENDINGS:
+        raise Misuse(f"-o: {output!r} is no name for a model: give a file such as rock.texsyn (synth makes pictures)")
     check_path(output, overwrite=overwrite)
     exemplar = load_exemplar(image, talk)
     from texsyn.synthesis import configure, fit_model, fresh_seed, resolve_device
 
     seed = fresh_seed() if seed is None else seed
+    _load_method(method, talk)
     config = _checked("--set", configure, method, _parse_settings(settings), whole=False)
     where = _checked("--device", resolve_device, device)
-    with ProgressLine(talk.progress) as line:
-        model = fit_model(exemplar, method, config, seed=seed, device=where, watch=_watch(line))
-    model.save(output, overwrite=overwrite)
+    _require_memory(exemplar.size, exemplar, method)
+    with talk.line:
+        model = fit_model(exemplar, method, config, seed=seed, device=where, watch=_watch(talk.line))
+        model.save(output, overwrite=overwrite)
     n_bytes = Path(output).stat().st_size
     talk.result({"output": output, "method": method, "seed": seed, "bytes": n_bytes})
     talk.say(f"{output}: {method} model, seed {seed}, {n_bytes / 1e6:.1f} MB")
 
 
-@texsyn.command()
-@click.argument("model_file", metavar="MODEL", type=click.Path(dir_okay=False))
-@click.option("--size", "size_text", type=SizeText(), default="2x", show_default=True, help="Output size.")
+@texsyn.command(short_help="Draw pictures of any size from a MODEL.")
+@click.argument("model_file", metavar="MODEL")
+@_size
 @_output
 @_many
 @_seed
@@ -206,56 +271,64 @@ def sample(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Draw pictures of any size from a MODEL that `texsyn fit` wrote."""
+    """Draw pictures of any size from a MODEL that `texsyn fit` wrote.
+
+    \b
+    texsyn sample rock.texsyn --size 4096x4096 -o rock_big.png
+    texsyn sample rock.texsyn -n 4 -o 'rock_{seed}.png'
+    """
     talk = Talk(as_json, quiet, verbose, output)
+    _require_file(model_file)
     from texsyn.models.base import load as load_model
+    from texsyn.models.base import read_header
     from texsyn.synthesis import draw, fresh_seed, resolve_device
 
-    model = load_model(model_file, device=_checked("--device", resolve_device, device))
+    where = _checked("--device", resolve_device, device)
+    _load_method(read_header(model_file)["method"], talk)
+    model = load_model(model_file, device=where)
     size = _size_of(size_text, model.exemplar)
-    seed = fresh_seed() if seed is None else seed
-    targets = _targets(output, model.exemplar, size, seed, count, overwrite, model_file)
-    _require_memory(size, model.exemplar, model.method, count)
-    with ProgressLine(talk.progress) as line:
-        for i, target in enumerate(targets):
-            piece = _watch(line).part(i / count, (i + 1) / count)
-            _publish(draw(model, size, seed=seed + i, watch=piece), target, overwrite, not no_metadata, talk)
+    seeds = _seeds(fresh_seed() if seed is None else seed, count)
+    targets = _targets(output, model_file, model.exemplar, size, seeds, overwrite)
+    _require_memory(size, model.exemplar, model.method)
+    with talk.line:
+        watch = _watch(talk.line)
+        for i, (target, seed) in enumerate(zip(targets, seeds, strict=True)):
+            result = draw(model, size, seed=seed, watch=watch.part(i / count, (i + 1) / count))
+            _publish(result, target, overwrite, not no_metadata, talk)
 
 
-@texsyn.command()
-@click.argument("file", metavar="FILE", type=click.Path())
+@texsyn.command(short_help="Say what FILE is: a picture with its recipe, or a model.")
+@click.argument("file", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(file: str, as_json: bool) -> None:
-    """Say what FILE is: a picture with the recipe it holds, or a model."""
-    found = _about(file)
+    """Say what FILE is: a picture with the recipe it holds, or a model.
+
+    With --json, one object; the recipe, or the model's header, is an object inside it.
+    """
+    kind, about, inside = _about(file)
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(about | {kind: inside}))
         return
-    for key, value in found.items():
-        if key == "evidence":
-            click.echo("evidence:")
-            for level in value:
-                click.echo("  " + ", ".join(f"{k} {v}" for k, v in level.items()))
-        else:
-            click.echo(f"{key}: {_flat(value)}")
+    if kind == "recipe":
+        about["recipe"] = "none" if inside is None else "made by texsyn"
+    for line in _lines(about | {key: value for key, value in (inside or {}).items() if key not in about}):
+        click.echo(printable(line))
 
 
-def _flat(value: Any) -> str:
-    return ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-
-
-def _about(file: str) -> dict[str, Any]:
-    try:
+def _about(file: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
+    """What the file holds beside its own facts ("recipe" or "model"), those facts, and that content."""
+    if file == "-":
+        raise Misuse("info reads a file, not standard input")
+    if not file.startswith("skimage:"):
+        _require_file(file)
         with open(file, "rb") as f:
             head = f.read(9)
-    except OSError:
-        head = b""
-    if head[8:9] == b"{":  # safetensors: eight bytes of length, then JSON
-        from texsyn.models.base import read_header
+        if head[8:] == b"{":  # safetensors: eight bytes of length, then JSON
+            from texsyn.models.base import read_header
 
-        return {"file": Path(file).name, "kind": "model"} | read_header(file)
+            return "model", {"file": Path(file).name, "kind": "model"}, read_header(file)
     picture = load(file)
-    about: dict[str, Any] = {
+    about = {
         "file": picture.name,
         "kind": "picture",
         "size": str(picture.size),
@@ -263,37 +336,59 @@ def _about(file: str) -> dict[str, Any]:
         "type": str(picture.pixels.dtype),
         "notes": "; ".join(picture.notes) or "none",
     }
-    recipe = read_recipe(file)
-    return about | {"recipe": "none"} if recipe is None else about | {"recipe": "texsyn"} | _without(recipe, "size")
+    return "recipe", about, None if file.startswith("skimage:") else read_recipe(file)
 
 
-def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
-    return {k: v for k, v in mapping.items() if k != key}
+def _lines(about: dict[str, Any]) -> Iterator[str]:
+    """One line for each entry, and one for each item of a list. Content comes from a file: anything may be there."""
+    for key, value in about.items():
+        if isinstance(value, list):
+            yield f"{key}:"
+            yield from (f"  {_flat(item, ' ')}" for item in value)
+        else:
+            yield f"{key}: {_flat(value, '=')}"
 
 
-@texsyn.command()
+def _flat(value: Any, equals: str) -> str:
+    return ", ".join(f"{k}{equals}{v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+@texsyn.command(short_help="Say what texsyn runs on here, and what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what texsyn runs on here: versions, devices, optional parts, and why something is not used."""
+    """Say what texsyn runs on here: versions, devices, optional parts, and why something is not used.
+
+    Ends with exit code 1 when a part that texsyn needs does not work.
+    """
     from texsyn.cli.doctor import checks
 
     found = checks()
     if as_json:
-        click.echo(json.dumps({c.name: {"ok": c.ok, "says": c.says} for c in found}))
+        click.echo(json.dumps({c.name: {"ok": c.ok, "needed": c.needed, "says": c.says} for c in found}))
     else:
         for c in found:
-            click.echo(f"{'ok  ' if c.ok else 'note'} {c.name}: {c.says}")
+            click.echo(printable(f"{'ok  ' if c.ok else 'FAIL' if c.needed else 'note'} {c.name}: {c.says}"))
+    broken = [c.name for c in found if c.needed and not c.ok]
+    if broken:
+        raise click.ClickException(f"{', '.join(broken)}: needed, and not working here")
 
 
-@texsyn.command()
+@texsyn.command(short_help="Score a picture OUT against its exemplar IN.")
 @click.argument("image", metavar="OUT")
 @click.option("--exemplar", required=True, metavar="IN", help="The picture whose texture OUT should have.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def score(image: str, exemplar: str, as_json: bool) -> None:
-    """Score a synthesised picture OUT against its exemplar: fidelity, copying, repetition, sharpness, colour."""
-    out, ex = load(image), load(exemplar)
+    """Score a synthesised picture OUT against its exemplar: fidelity, copying, repetition, sharpness, colour.
+
+    \b
+    texsyn score big_rock.png --exemplar rock.png
+    """
+    out, ex = load_picture(image), load_picture(exemplar)
     if out.channels != ex.channels:
-        raise click.UsageError(f"--exemplar {ex.name} has {ex.channels} channels and {out.name} has {out.channels}")
+        raise InputError(
+            f"{out.name} has {out.channels} channels ({out.mode}) and --exemplar {ex.name} has {ex.channels} "
+            f"({ex.mode}): give two pictures of the same kind"
+        )
     from texsyn.images import to_unit
     from texsyn.metrics.texture import score as texture_score
 
@@ -305,20 +400,21 @@ def score(image: str, exemplar: str, as_json: bool) -> None:
 
 
 class Talk:
-    """Where words go: sentences to stderr unless quiet, JSON lines to stdout when asked for."""
+    """Where words go: sentences and the progress line to stderr unless quiet, JSON lines to stdout when asked for."""
 
     def __init__(self, as_json: bool, quiet: bool, verbose: int, output: str | None) -> None:
         if as_json and output == "-":
-            raise click.UsageError("--json and -o - both want stdout; write the picture to a file")
+            raise Misuse("--json and -o - both want stdout; write the picture to a file")
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.progress = not quiet and not as_json
+        self.line = ProgressLine(not quiet and not as_json)
         levels = {0: logging.WARNING, 1: logging.INFO}
         logging.basicConfig(stream=sys.stderr, level=levels.get(verbose, logging.DEBUG), format="%(name)s: %(message)s")
         logging.getLogger("numba").setLevel(logging.WARNING)
 
     def say(self, sentence: str) -> None:
         if not self.quiet and not self.as_json:
-            click.echo(sentence, err=True)
+            self.line.clear()
+            click.echo(printable(sentence), err=True)
 
     def result(self, record: dict[str, Any]) -> None:
         if self.as_json:
@@ -326,27 +422,58 @@ class Talk:
 
 
 def load_exemplar(source: str, talk: Talk) -> Picture:
-    picture = load(source)
+    picture = load_picture(source)
     for note in picture.notes:
         talk.say(f"{picture.name}: {note}")
     return picture
 
 
+def load_picture(source: str) -> Picture:
+    if source == "-" and sys.stdin is None:
+        raise InputError("standard input: is closed; pipe a picture in, or give a file")
+    if source == "-" and sys.stdin.isatty():
+        raise Misuse("-: standard input is a terminal; pipe a picture in, or give a file")
+    return load(source)
+
+
+def _require_file(path: str) -> None:
+    """What is no regular file is refused before it is opened: a pipe would be waited for, for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read ({reason})") from None
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}; give a file")
+
+
 def _checked(option: str, f: Any, *args: Any, **kwargs: Any) -> Any:
     """f(...), with a ValueError of ours turned into wrong usage of that option; InputError goes through."""
-    from texsyn.images import InputError
-
     try:
         return f(*args, **kwargs)
     except InputError:
         raise
     except ValueError as error:
-        raise click.UsageError(f"{option}: {error}") from error
+        raise Misuse(f"{option}: {error}") from error
 
 
 def _size_of(text: str, exemplar: Picture) -> Size:
     size: Size = _checked("--size", parse_size, text, exemplar.size)
     return size
+
+
+def _seeds(first: int, count: int) -> range:
+    if first + count > 2**63:
+        raise Misuse(f"--seed {first} with -n {count}: the last seed would be above {2**63 - 1}")
+    return range(first, first + count)
+
+
+def _endless(wanted: bool, method: str) -> dict[str, Any]:
+    from texsyn.models.base import model_class
+
+    if wanted and "endless" not in {f.name for f in dataclasses.fields(model_class(method).config_type)}:
+        raise Misuse(f"--endless: {method} has no such mode; leave it out, or take --method texto")
+    return {"endless": True} if wanted else {}
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
@@ -355,55 +482,73 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise click.UsageError(f"--set {text!r}: give KEY=VALUE, e.g. --set passes=32")
+            raise Misuse(f"--set {text!r}: give KEY=VALUE, e.g. --set passes=32")
         try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
+            found[key] = json.loads(value, parse_constant=str)  # NaN and Infinity are no settings
+        except ValueError:
             found[key] = value
     return found
 
 
+def _load_method(method: str, talk: Talk) -> None:
+    """Import the method's code, with a place for compiled loops, and a word to the user while they are compiled."""
+    from texsyn.cli.loops import announced, with_cache
+    from texsyn.models.base import model_class
+
+    with_cache(lambda: model_class(method))
+    click.get_current_context().with_resource(announced(talk.say))
+
+
 def _targets(
-    output: str | None,
-    exemplar: Picture,
-    size: Size,
-    seed: int,
-    count: int,
-    overwrite: bool,
-    source: str,
-    dry_run: bool = False,
+    output: str | None, source: str, exemplar: Picture, size: Size, seeds: range, overwrite: bool
 ) -> list[str]:
     """One output name a picture, all of them checked before any work."""
-    if output == "-" and count > 1:
-        raise click.UsageError("-o - takes one picture; leave out -n")
-    if output is None:
-        stem = "texture" if source == "-" else Path(source.split(":")[1] if source.startswith("skimage:") else source).stem
-        extension = ".tif" if exemplar.pixels.dtype.kind == "f" or exemplar.mode == "multi" else ".png"
-        output = f"{stem}_{size}_seed{{seed}}{extension}"
-    elif count > 1 and "{i}" not in output and "{seed}" not in output:
-        path = Path(output)
-        output = str(path.with_name(f"{path.stem}_{{i}}{path.suffix}"))
-    names = [output.replace("{i}", str(i + 1)).replace("{seed}", str(seed + i)) for i in range(count)]
+    if output == "-":
+        _require_stdout(len(seeds))
+    names = [_target(output, source, exemplar, size, i, seed, len(seeds)) for i, seed in enumerate(seeds)]
     for name in names:
-        if not dry_run:
-            _checked(
-                "-o", check_target, name, mode=exemplar.mode, dtype=exemplar.pixels.dtype, size=size, overwrite=overwrite
-            )
+        _checked(
+            "-o", check_target, name, mode=exemplar.mode, dtype=exemplar.pixels.dtype, size=size, overwrite=overwrite
+        )
     return names
 
 
-def _require_memory(size: Size, exemplar: Picture, method: str, count: int) -> None:
+def _require_stdout(count: int) -> None:
+    if count > 1:
+        raise Misuse("-o -: takes one picture; leave out -n, or give a file name with {i}")
+    if sys.stdout is None:
+        raise OutputError("-o -: standard output is closed")
+    if sys.stdout.isatty():
+        raise Misuse("-o -: standard output is a terminal; pipe it somewhere, or give a file name")
+
+
+def _target(output: str | None, source: str, exemplar: Picture, size: Size, i: int, seed: int, count: int) -> str:
+    if output is None:
+        ending = ".tif" if exemplar.pixels.dtype.kind == "f" or exemplar.mode == "multi" else ".png"
+        return f"{_stem_of(source)}_{size}_seed{seed}{ending}"
+    if count > 1 and "{i}" not in output and "{seed}" not in output:
+        path = Path(output)
+        output = str(path.with_name(f"{path.stem}_{{i}}{path.suffix}"))
+    return output.replace("{i}", str(i + 1)).replace("{seed}", str(seed))
+
+
+def _stem_of(source: str) -> str:
+    """How the output of this input is called: short, visible, nothing that a shell or terminal stumbles over."""
+    stem = source.split(":")[1] if source.startswith("skimage:") else Path(source).stem
+    stem = "".join(c if c.isprintable() else "_" for c in stem)
+    return stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore").strip(" -.") or "texture"
+
+
+def _require_memory(size: Size, exemplar: Picture, method: str) -> None:
     from texsyn.recipes import memory_needed
     from texsyn.synthesis import free_memory
 
     need, free = memory_needed(size, exemplar, method), free_memory()
     if free is not None and need > free:
-        raise MemoryError(f"--size {size} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free")
+        raise MemoryError(f"{size} pixels need about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free")
 
 
-def _dry_run(
-    exemplar: Picture, size: Size, count: int, method: str, config: Any, device: str, talk: Talk
-) -> None:
+def _dry_run(exemplar: Picture, size: Size, count: int, method: str, config: Any, device: str, talk: Talk) -> None:
     from texsyn.recipes import estimate_seconds, memory_needed
 
     seconds = estimate_seconds(exemplar, size, method, config, device)
@@ -421,7 +566,7 @@ def _dry_run(
         talk.result(plan)
         return
     time_text = "not known for this method" if seconds is None else f"about {clock(seconds * count)}"
-    click.echo(f"{plan['exemplar']} -> {count} x {size} by {method} on {device}")
+    click.echo(printable(f"{plan['exemplar']} -> {count} x {size} by {method} on {device}"))
     click.echo(f"memory: about {memory / 2**20:.0f} MiB; time: {time_text}; nothing was written")
 
 
@@ -441,4 +586,4 @@ def _publish(result: Any, target: str, overwrite: bool, metadata: bool, talk: Ta
         talk.say(f"{name}: {note}")
     if talk.verbose:
         for level in recipe["evidence"]:
-            talk.say("  " + ", ".join(f"{k} {v}" for k, v in level.items()))
+            talk.say(f"  {_flat(level, ' ')}")

@@ -1,4 +1,7 @@
-"""What `texsyn doctor` finds: each part of the machine that matters, whether it is used, and why not."""
+"""What `texsyn doctor` finds: each part of the machine that matters, whether it is used, and why not.
+
+The doctor is called when something is broken: each check stands alone, and whatever goes wrong inside is its finding.
+"""
 
 from __future__ import annotations
 
@@ -6,69 +9,95 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor: ok is False for what is missing but not needed, and says has the consequence."""
+    """One line of the doctor: whether the part works, what that means, and whether texsyn needs it."""
 
     name: str
     ok: bool
     says: str
+    needed: bool = False
 
 
 def checks() -> list[Check]:
     """Everything worth knowing when something is slow or does not work."""
-    import torch
-
-    import texsyn
-
-    where = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     return [
-        Check("texsyn", True, f"{texsyn.__version__}, {where}"),
-        Check("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"),
-        _device(torch),
-        _numba(),
-        _keops(),
+        _guarded("texsyn", _texsyn),
+        _guarded("torch", _torch),
+        _guarded("device", _device),
+        _guarded("numba", _numba),
+        _guarded("memory", _memory),
+        _guarded("keops", _keops, needed=False),
         _package("pot", "optimal transport cross-checks; only the tests use it"),
         _package("faiss-cpu", "a rival in benchmarks/bench_ot.py; nothing else uses it"),
     ]
 
 
-def _device(torch: object) -> Check:
-    t = sys.modules["torch"]
-    if t.cuda.is_available():
-        return Check("device", True, f"cuda: {t.cuda.get_device_name(0)} (used by --device auto)")
-    if t.backends.mps.is_available():
-        return Check("device", True, "cpu (auto); mps is there, ask for it with --device mps")
-    return Check("device", True, "cpu; this torch sees no CUDA device")
-
-
-def _numba() -> Check:
+def _guarded(name: str, check: Callable[[], tuple[bool, str]], *, needed: bool = True) -> Check:
     try:
-        import numpy as np
-        import torch as t
+        ok, says = check()
+    except Exception as error:
+        ok, says = False, f"does not work here ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+    return Check(name, ok, says, needed)
 
+
+def _texsyn() -> tuple[bool, str]:
+    from texsyn import __version__
+
+    return True, f"{__version__}, Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+
+
+def _torch() -> tuple[bool, str]:
+    import torch
+
+    return True, f"{torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+
+
+def _device() -> tuple[bool, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        return True, f"cuda: {torch.cuda.get_device_name(0)} (used by --device auto)"
+    if torch.backends.mps.is_available():
+        return True, "cpu (auto); mps is there, ask for it with --device mps"
+    return True, "cpu; this torch sees no CUDA device"
+
+
+def _numba() -> tuple[bool, str]:
+    import numpy as np
+    import torch
+
+    from texsyn.cli.loops import kept, with_cache
+
+    def nearest() -> list[int]:
         from texsyn.ot.nearest import NearestIndex
 
-        index = NearestIndex(t.arange(8.0)[:, None], centre=False)
-        right = index.argmin(t.tensor([[2.2], [6.9]])).tolist() == [2, 7]
-        says = "compiled loops work" if right else "compiled loops give wrong answers; please report this"
-        return Check("numba", right, f"{_version('numba')}, numpy {np.__version__}: {says}")
-    except Exception as error:  # the doctor reports, whatever it is
-        return Check("numba", False, f"compiled loops do not work here ({type(error).__name__}: {error})")
+        return NearestIndex(torch.arange(8.0)[:, None], centre=False).argmin(torch.tensor([[2.2], [6.9]])).tolist()
+
+    right = with_cache(nearest) == [2, 7]
+    says = f"compiled loops work and are {kept()}" if right else "compiled loops give wrong answers; please report this"
+    return right, f"{_version('numba')}, numpy {np.__version__}: {says}"
 
 
-def _keops() -> Check:
+def _memory() -> tuple[bool, str]:
+    from texsyn.synthesis import free_memory
+
+    free = free_memory()
+    return True, "this system does not tell how much is free" if free is None else f"{free / 2**30:.1f} GiB free"
+
+
+def _keops() -> tuple[bool, str]:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     version = _version("pykeops")
     if version is None:
-        return Check("keops", False, "not installed; not needed, the built-in search is the default")
+        return False, "not installed; not needed, the built-in search is the default"
     if not compiler:
-        return Check("keops", False, f"{version}, but no C++ compiler (CXX, g++ or clang++); not needed")
-    return Check("keops", True, f"{version} with {compiler}; only used when asked for by name")
+        return False, f"{version}, but no C++ compiler (CXX, g++ or clang++); not needed"
+    return True, f"{version} with {compiler}; only used when asked for by name"
 
 
 def _package(name: str, use: str) -> Check:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-ONCE = "compiling loops for this machine; once, some seconds"
-EVERY_TIME = (
-    "compiling loops, some seconds at every run: nothing here may be written to keep them "
-    "(set NUMBA_CACHE_DIR to a folder that may)"
-)
+_PRIVATE = "texsyn-numba-"
 
 
 def with_cache(import_loops: Callable[[], Any]) -> Any:
@@ -37,25 +34,31 @@ def with_cache(import_loops: Callable[[], Any]) -> Any:
     from texsyn.images import OutputError
 
     try:
-        config.CACHE_DIR = tempfile.mkdtemp(prefix="texsyn-numba-")
+        folder = tempfile.mkdtemp(prefix=_PRIVATE)
     except OSError as error:
         raise OutputError(f"no folder for compiled loops ({error}); set NUMBA_CACHE_DIR to one") from None
-    atexit.register(shutil.rmtree, config.CACHE_DIR, ignore_errors=True)
-    _State.private = True
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    config.reload_config()
     return import_loops()
 
 
-class _State:
-    private = False  # the loops are compiled into a folder that goes at exit
+def kept() -> str:
+    """What becomes of the compiled loops, in words; after with_cache()."""
+    if _PRIVATE in os.environ.get("NUMBA_CACHE_DIR", ""):
+        return "not kept, because no folder for them can be written (NUMBA_CACHE_DIR sets one)"
+    return "kept for the next runs"
 
 
 @contextlib.contextmanager
 def announced(say: Callable[[str], None]) -> Iterator[None]:
-    """say() once, should numba begin to compile one of our loops inside: an entry of the cache is not there or stale."""
+    """say() once, should numba begin to compile one of our loops inside: the cache has no entry, or a stale one."""
     if "numba" not in sys.modules:  # the method does without
         yield
         return
     from numba.core import event
+
+    sentence = f"compiling loops for this machine, some seconds; they are {kept()}"
 
     class Once(event.Listener):
         said = False
@@ -63,7 +66,7 @@ def announced(say: Callable[[str], None]) -> Iterator[None]:
         def on_start(self, event: Any) -> None:
             if not self.said and event.data["dispatcher"].py_func.__module__.startswith("texsyn."):
                 self.said = True
-                say(EVERY_TIME if _State.private else ONCE)
+                say(sentence)
 
         def on_end(self, event: Any) -> None:
             pass

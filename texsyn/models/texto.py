@@ -9,8 +9,9 @@ atoms lose rare patches. Departures, all of them ours:
 - Many passes a level, each: assign every patch, move psi, average the overlaps. The assignments of a pass ARE the
   stochastic gradients of its dual ascent: psi moves after every small batch, so that an atom which was just used
   becomes dearer and the shares of a pass come out nearly equal at no cost beyond the assignment.
-- The last assignment is read as a map of source coordinates. From there on nothing is averaged: coherent corrections
-  (coordinates.correct), then up by doubling coordinates, and corrections again at each finer level.
+- The last assignment is read as a map of source coordinates. From there on no average is kept: coherent corrections
+  (coordinates.correct), then up by doubling coordinates, and corrections again at each finer level: first towards
+  the average of the overlapping patches, which is free of seams, then towards the pixels as they are.
 - All matching is between 8-bit codes, so that every decision is exact integer arithmetic.
 
 Two modes. *Balanced* solves psi on the very picture being made (on a torus, so there are no borders to smear): its
@@ -32,7 +33,7 @@ import torch
 from torch import Tensor
 
 from texsyn.adsn import exact_field
-from texsyn.coordinates import children, correct, take, vote, wrap
+from texsyn.coordinates import children, correct, inside, take, vote, wrap
 from texsyn.images import InputError, Picture, Region, Size, to_unit
 from texsyn.models.base import Synthesis, TextureModel, Watch
 from texsyn.noise import NoiseField
@@ -55,7 +56,7 @@ class TextoConfig:
     #: levels with at most this many exemplar patches are transported; the finer ones only corrected
     max_atoms: int = 4200
     #: assign-and-average passes a transported level (balanced); quality grows slowly beyond
-    passes: int = 16
+    passes: int = 24
     #: the same in endless mode, each with a frozen psi of its own
     endless_passes: int = 4
     #: patches between two moves of psi in balanced mode; smaller balances better and costs more calls
@@ -64,7 +65,9 @@ class TextoConfig:
     step: float = 0.2
     #: corrections after the last pass of a transported level, under its psi
     transport_corrections: int = 3
-    #: corrections a finer level; more of them drift away from the transported shares
+    #: corrections a finer level towards the average of overlapping patches; they mend seams and jagged edges
+    fine_votes: int = 3
+    #: corrections after those, towards the copied pixels; more of them drift away from the transported shares
     fine_corrections: int = 2
     #: draws a potential, in atoms, that a frozen psi's first solve uses (later passes a third of it)
     samples_per_atom: int = 80
@@ -77,7 +80,7 @@ class TextoConfig:
         for name in ("passes", "endless_passes", "batch", "max_atoms", "coarsest_side", "training_factor"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} should be at least 1")
-        for name in ("transport_corrections", "fine_corrections"):
+        for name in ("transport_corrections", "fine_votes", "fine_corrections"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be at least 0")
         if not self.step > 0:
@@ -270,7 +273,7 @@ class Texto(TextureModel):
         return 0.3 + 1.4 * scores * per_score + 1e-6 * size.pixels
 
     def _fine_halo(self) -> int:
-        return self.config.fine_corrections * (self.config.patch_size // 2)
+        return (2 * self.config.fine_votes + self.config.fine_corrections) * (self.config.patch_size // 2)
 
     def _transport_halo(self) -> int:
         r, n = self.config.patch_size // 2, self.config.transport_corrections
@@ -289,8 +292,12 @@ class Texto(TextureModel):
         for level in self.corrected:
             target = needed.pop()
             source = children(source, region, target.grow(self._fine_halo()), level.size)
-            for _ in range(self.config.fine_corrections):
-                source = correct(take(level.codes, source), source, level.codes, level.w)
+            for k in range(self.config.fine_votes + self.config.fine_corrections):
+                if k < self.config.fine_votes:
+                    u = vote(level.codes, inside(source, level.size, level.w), level.w)
+                else:
+                    u = take(level.codes, source)
+                source = correct(u, source, level.codes, level.w)
             region = target
         return source
 

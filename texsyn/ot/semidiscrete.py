@@ -119,7 +119,7 @@ def solve(
     index = make_index(atoms)
 
     # Where to start, and how far to step: c m0 J / sqrt(t).
-    n_trial = max(1, min(budget // (8 * batch), max(64, budget // (32 * batch))))  # 64 and 256 choose nearly the same c
+    n_trial = max(1, min(budget // (8 * batch), min(256, max(64, budget // (32 * batch)))))  # 64 choose nearly as well
     plan = _Plan(draw, make_index, batch, n_trial, search=step == "auto", coarse=psi0 is None and bool(multiscale))
     psi, t, unit, c = _start(plan, index, atoms, w, 0.2 if step == "auto" else step)
     if psi0 is not None:
@@ -205,8 +205,9 @@ def _start(plan: _Plan, index: NearestIndex, y: Tensor, w: Tensor, c: float) -> 
     """A first potential (J,), the number of steps it counts as, the unit m0 J of a step, and a guess at c.
 
     From many atoms: the problem with an eighth of them, started in this same way, ascended shortly and extended. It
-    costs some per cent of a solve and leaves hardly an atom empty; the greater dual value decides if it is used. The
-    ground below is the similarity between the source and the atoms: between isotropic Gaussians of means p, q and deviations b s, s
+    costs some per cent of a solve and leaves hardly an atom empty; the greater dual value decides if it is used.
+
+    From few: the similarity between source and atoms. Between isotropic Gaussians of means p, q and deviations b s, s
     the transport is z -> q + (z - p) / b, with psi(y) = (1 - b) |y - q|^2 - 2 <p - q, y>, and from there the unit is
     m0 = b E min_j |q + (x - p) / b - y_j|^2. Where means and variances agree, psi is 0 and m0 = E min_j |x - y_j|^2.
     """
