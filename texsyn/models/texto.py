@@ -54,8 +54,9 @@ class TextoConfig:
     #: the coarsest level's shorter side, in pixels, to the nearest octave
     coarsest_side: int = 16
     #: levels with at most this many exemplar patches are transported; the finer ones only corrected
-    max_atoms: int = 4200
-    #: assign-and-average passes a transported level (balanced); quality grows slowly beyond
+    max_atoms: int = 10_000
+    #: assign-and-average passes a transported level (balanced); quality grows slowly beyond. Levels with more than
+    #: 4000 atoms get fewer of these costly passes, in proportion
     passes: int = 24
     #: the same in endless mode, each with a frozen psi of its own
     endless_passes: int = 4
@@ -264,8 +265,10 @@ class Texto(TextureModel):
             level.assign(patches, psi)
         per_score = (time.perf_counter() - began) / (4 * len(patches) * level.n_atoms)
         c, largest = self.config, max(size.pixels, self.exemplar.size.pixels)
-        passes = c.endless_passes if c.endless else c.passes
-        scores = sum(passes * s.n_atoms * largest / 4**s.number for s in self.transported)
+        passes = c.endless_passes
+        scores = sum(
+            (passes if c.endless else self._n_passes(s)) * s.n_atoms * largest / 4**s.number for s in self.transported
+        )
         if c.endless:  # training: the field is assigned once a pass, and its potentials solved
             field = c.training_factor**2 * self.exemplar.size.pixels
             scores += sum(passes * s.n_atoms * field / 4**s.number for s in self.transported)
@@ -345,8 +348,9 @@ class Texto(TextureModel):
         average, weight, t, m0 = psi.clone(), 0.0, 0, 0.0
         batch = min(c.batch, max(64, height * width // 16))
         winner = torch.empty(height * width, dtype=torch.long, device=self.device)
-        for k in range(c.passes):
-            watch.step(k / c.passes, f"level {level.number}: {width}x{height}, pass {k + 1} of {c.passes}")
+        n_passes = self._n_passes(level)
+        for k in range(n_passes):
+            watch.step(k / n_passes, f"level {level.number}: {width}x{height}, pass {k + 1} of {n_passes}")
             views = windows(wrap(u, w // 2), w)
             order = torch.from_numpy(_shuffled(NoiseField(seed, level.number, 1 + k), whole)).to(self.device)
             if k == 0:
@@ -358,13 +362,16 @@ class Texto(TextureModel):
                 t += 1
                 share = torch.bincount(j, minlength=n_atoms) / batch
                 psi = psi + c.step * m0 * n_atoms / math.sqrt(t) * (len(rows) / (batch * n_atoms) - share)
-                if k >= c.passes // 2:  # the tail average, weights ~ t^2
+                if k >= n_passes // 2:  # the tail average, weights ~ t^2
                     weight += t * t
                     average = average + t * t / weight * (psi - average)
             source = level.coordinates(winner).view(height, width, 2)
-            if k < c.passes - 1:
+            if k < n_passes - 1:
                 u = vote(level.codes, wrap(source, w // 2), w)
         return u, source, average.round().to(torch.int32), m0
+
+    def _n_passes(self, level: Level) -> int:
+        return min(self.config.passes, max(4, round(self.config.passes * 4000 / level.n_atoms)))
 
     def _mean_cost(self, level: Level, views: Tensor, rows: Tensor) -> float:
         """m0: mean over some patches of the squared distance to their nearest atom, the unit of psi."""

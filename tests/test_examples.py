@@ -1,0 +1,111 @@
+"""Examples run, and what the README says is what happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from texsyn.images import load
+from texsyn.models import METHODS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def command(name: str) -> str:
+    """The line in the code block under <!-- command: name -->."""
+    found = re.search(rf"<!-- command: {name} -->\n```\n(.+)\n```\n", README)
+    assert found, f"README.md has no command {name}"
+    return found[1]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_example_runs_in_an_empty_folder(example: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(example)], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert 8 <= len(example.read_text().splitlines()) <= 35
+
+
+def test_readmes_first_command_makes_its_picture_at_a_small_size(tmp_path: Path) -> None:
+    """The set-up part is what the second command and continuous integration run; here the picture, smaller."""
+    setup, install, make = command("first run").split(" && ")
+    assert setup == "python3 -m venv texsyn-env"
+    assert install == "texsyn-env/bin/pip install torch==2.13.0 ."
+    words = shlex.split(make)
+    assert words[0] == "texsyn-env/bin/texsyn"
+    size = words.index("--size") + 1
+    assert words[size] == "1280x768"
+    words[size] = "96x64"
+    subprocess.run([sys.executable, "-m", "texsyn", *words[1:]], cwd=tmp_path, env=environment(), check=True)
+    assert str(load(tmp_path / "grass.png").size) == "96x64"
+
+
+def test_readmes_test_command_is_what_continuous_integration_runs() -> None:
+    tests = command("tests")
+    assert tests.endswith("texsyn-env/bin/python -m pytest")
+    script = ROOT / ".ci" / "run"
+    lines = script.read_text()
+    assert "command: tests" in lines
+    assert os.access(script, os.X_OK)
+
+
+@pytest.mark.slow
+def test_readmes_first_command_to_the_letter(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    subprocess.run(["bash", "-ec", command("first run")], cwd=clone, env=clean, check=True, stdout=subprocess.DEVNULL)
+    assert str(load(clone / "grass.png").size) == "1280x768"
+
+
+def test_readmes_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = re.search(r"```python\n(.+?)```", README, re.S)
+    assert block
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block[1], "README.md", "exec"), {})
+    assert (tmp_path / "bricks.png").exists()
+
+
+def test_readmes_other_commands_are_known_verbs_and_options() -> None:
+    from click.testing import CliRunner
+
+    from texsyn.cli.commands import texsyn
+
+    lines = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("texsyn ")]
+    assert len(lines) >= 7
+    for line in lines:
+        verb, options = shlex.split(line)[1], re.findall(r"(?:^|\s)(--?[a-z][a-z-]*)", line)
+        said = CliRunner().invoke(texsyn, [verb, "--help"])
+        assert said.exit_code == 0, line
+        for option in options:
+            assert option in said.output, f"{verb} has no {option}"
+
+
+def test_readmes_table_of_methods_is_the_table_of_models() -> None:
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", README, re.M) == list(METHODS)
+
+
+def test_readmes_figures_are_those_of_the_benchmark() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from bench_synth import table
+    finally:
+        sys.path.pop(0)
+    found = re.search(r"<!-- table: bench_synth -->\n(.+?)\n<!-- end of table -->", README, re.S)
+    assert found, "README.md has no table of figures"
+    summary = json.loads((ROOT / "benchmarks" / "results" / "bench_synth.json").read_text())["summary"]
+    assert found[1] == table(summary)
