@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from texsyn.models.gaussian import (
 )
 from texsyn.models.texto2018 import Scale, Texto2018, Texto2018Config, gaussian_law, n_scales_for
 from texsyn.noise import NoiseField
+from texsyn.ot.nearest import one_torch_thread
 from texsyn.ot.semidiscrete import from_points, solve
 from texsyn.patches import aggregate, extract
 
@@ -42,6 +44,13 @@ CLASS = {GaussianConfig: Gaussian, RandomPhaseConfig: RandomPhase, Texto2018Conf
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 every_model = pytest.mark.parametrize("config", MODELS, ids=["gaussian", "periodic", "random-phase", "texto-2018"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small products on busy cores cost ten times as much with more."""
+    with one_torch_thread():
+        yield
 
 
 def correlated(height: int, width: int, n_channels: int, seed: int = 0) -> np.ndarray:
@@ -81,6 +90,17 @@ def test_a_picture_depends_on_its_seed_alone(config: Any) -> None:
     assert torch.equal(three[2:], fitted(config, seed=4).sample(Size(30, 25), seed=7))
     assert not torch.equal(three[0], three[1])
     assert (three[0] == three[1]).double().mean() < 0.2
+
+
+@every_model
+def test_the_number_of_threads_changes_no_bit(config: Any) -> None:
+    found = []
+    for n_threads in (1, 4):
+        torch.set_num_threads(n_threads)
+        found.append(fitted(config, picture(96, 80)).sample((100, 90), seed=3))
+        assert torch.get_num_threads() == n_threads
+    torch.set_num_threads(1)
+    assert torch.equal(*found)
 
 
 @every_model
@@ -316,6 +336,14 @@ def test_a_side_of_the_same_length_is_not_faded() -> None:
     spot = spot_on_torus(p, Size(12, 25), 0.2)
     assert torch.allclose(spot[:, :, 4], (p - p.mean())[:, :, 4] * (spot[0, 5, 4] / (p - p.mean())[0, 5, 4]))
     assert torch.equal(spot_on_torus(p, Size(12, 10), 0.2), p - p.mean())
+
+
+def test_the_other_sides_fade_and_the_rest_of_the_torus_is_flat() -> None:
+    spot = spot_on_torus(1 + planes(correlated(40, 50, 1)), Size(90, 70), 0.1)[0]
+    assert (spot[40:] == 0).all()
+    assert (spot[:, 50:] == 0).all()
+    for border in (spot[0], spot[39], spot[:, 0], spot[:, 49]):
+        assert border.abs().max() < 0.1 * spot.abs().max()
 
 
 def test_larger_and_smaller_pictures_keep_mean_and_variance() -> None:

@@ -82,7 +82,9 @@ def test_global_random_streams_are_untouched(fitted: tuple[str, texsyn.TextureMo
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(("n_channels", "dtype"), [(1, np.uint8), (2, np.uint16), (4, np.uint8), (3, np.float32), (7, np.uint16)])
+@pytest.mark.parametrize(
+    ("n_channels", "dtype"), [(1, np.uint8), (2, np.uint16), (4, np.uint8), (3, np.float32), (7, np.uint16)]
+)
 def test_channels_and_depth_out_are_those_in(name: str, n_channels: int, dtype: type) -> None:
     exemplar = blobs(32, 36, n_channels, dtype)
     result = texsyn.synth(exemplar, (40, 44), method=name.removesuffix("-endless"), seed=2, **CHEAP.get(name, {}))

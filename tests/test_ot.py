@@ -500,7 +500,8 @@ def test_what_the_solver_refuses():
         "weights needs 10 positive": lambda: solve(sample, y, torch.zeros(10)),
         "psi0 needs 10 finite": lambda: solve(sample, y, psi0=nan[:, 0]),
         "must be positive": lambda: solve(sample, y, max_samples=0),
-        "step": lambda: solve(sample, y, step=-1.0),
+        "got 10, 5, -1.0": lambda: solve(sample, y, step=-1.0, max_samples=10, batch=5),
+        "got 10, 5, quick": lambda: solve(sample, y, step="quick", max_samples=10, batch=5),
     }.items():
         with pytest.raises(ValueError, match=message):
             call()

@@ -45,14 +45,14 @@ def test_balanced_shares_are_nearer_to_equal_than_independent_draws_would_be(gra
 
 
 def test_quality_on_grass(grass: Picture) -> None:
-    """Thresholds leave twice the spread seen over ten seeds (msw .32-.48, sharp .99-1.02, copy31 .02-.12)."""
+    """Ten seeds gave msw .70-.80 (floor 3.7), copy31 .01-.07, rep -.04-.04, sharp .988-.997; limits leave room."""
     made = Texto(grass).synthesise(Size(256, 256), seed=0)
     s = score(to_unit(made.pixels), to_unit(grass.pixels))
-    assert s.msw < 0.7
-    assert s.msw < s.msw_floor / 2
-    assert s.copy31 < 0.25
-    assert abs(s.rep) < 0.12
-    assert 0.95 < s.sharp < 1.05
+    assert s.msw < 0.9
+    assert s.msw < s.msw_floor / 3
+    assert s.copy31 < 0.15
+    assert abs(s.rep) < 0.1
+    assert 0.97 < s.sharp < 1.03
 
 
 def test_sizes_that_divide_wrap_without_a_seam(grass: Picture) -> None:
@@ -71,7 +71,8 @@ def test_borders_of_a_picture_that_does_not_divide_are_like_its_inside(grass: Pi
     for seed in range(3):
         u = to_unit(Texto(grass).synthesise(Size(203, 301), seed=seed).pixels)[..., 0]
         g = np.square(np.diff(u, axis=0)[:, :-1]) + np.square(np.diff(u, axis=1)[:-1])
-        energies.append((np.mean([g[:8].mean(), g[-8:].mean(), g[:, :8].mean(), g[:, -8:].mean()]), g[8:-8, 8:-8].mean()))
+        borders = [g[:8].mean(), g[-8:].mean(), g[:, :8].mean(), g[:, -8:].mean()]
+        energies.append((np.mean(borders), g[8:-8, 8:-8].mean()))
     border, inside = np.mean(energies, axis=0)
     assert border == pytest.approx(inside, rel=0.15)
 
@@ -134,6 +135,15 @@ def test_levels_follow_the_exemplars_size() -> None:
     assert levels(256, 256) == ["256x256", "128x128", "64x64", "32x32", "16x16"]
     assert levels(8, 9) == ["9x8"]
     assert levels(90, 121) == ["121x90", "61x45", "31x23"]
+
+
+@pytest.mark.parametrize("patch_size", [3, 7, 13, 15])
+def test_every_patch_size_leaves_atoms_at_the_coarsest_level(patch_size: int) -> None:
+    rng = np.random.default_rng(0)
+    for side in (patch_size + 5, 24, 28, 40):
+        exemplar = load((rng.random((side, side)) * 255).astype(np.uint8))
+        made = Texto(exemplar, TextoConfig(patch_size=patch_size, passes=2)).synthesise(Size(30, 30), seed=0)
+        assert made.evidence[0]["atoms"] >= 16
 
 
 def test_a_very_long_strip_is_refused_with_advice() -> None:

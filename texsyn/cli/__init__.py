@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import signal
 import sys
 import warnings
@@ -104,8 +103,6 @@ def report(error: BaseException) -> int:
         return _fail(error.exit_code, _usage_sentence(error))
     if isinstance(error, (KeyboardInterrupt, EOFError, click.Abort)):
         return _fail(130, Stopped(signal.SIGINT).sentence)
-    if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
-        return 1
     if not isinstance(error, ImportError):
         from texsyn.images import InputError, OutputError, OutputExists
 
@@ -144,8 +141,8 @@ def _unexpected(error: BaseException) -> int:
 
 
 def _usage_sentence(error: click.ClickException) -> str:
-    """click's message, in one line, with where to read more when it is click that complains."""
-    sentence = re.sub(r"\s*\n\s*", " ", error.format_message()).rstrip(".")
+    """click's message, with where to read more when it is click that complains."""
+    sentence = error.format_message().rstrip(".")
     says_all = isinstance(error, (Misuse, click.BadParameter)) and not isinstance(error, click.MissingParameter)
     if isinstance(error, click.UsageError) and error.ctx is not None and not says_all:
         sentence += f" (see {error.ctx.command_path} --help)"

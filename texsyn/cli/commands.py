@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
-import os
+import math
 import re
-import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,18 +14,10 @@ import click
 
 from texsyn import __version__
 from texsyn.cli import Misuse, printable
+from texsyn.cli.files import checked, load_picture, require_file, targets
 from texsyn.cli.progress import ProgressLine, clock
-from texsyn.images import (
-    InputError,
-    OutputError,
-    Picture,
-    Size,
-    check_path,
-    check_target,
-    load,
-    parse_size,
-    read_recipe,
-)
+from texsyn.cli.talk import Talk
+from texsyn.images import InputError, Picture, Size, check_path, load, parse_size, read_recipe
 from texsyn.models import METHODS
 
 EPILOG = (
@@ -36,7 +25,6 @@ EPILOG = (
     "memory, 6 diverged, 130 interrupted, 143 terminated."
 )
 PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-MAX_STEM_BYTES = 120  # of a default output name, which must stay within 255 with size, seed and ending
 
 
 class Verbs(click.Group):
@@ -135,7 +123,11 @@ _method = click.option(
     "--method", type=click.Choice(list(METHODS)), default="texto", show_default=True, help="How to synthesise."
 )
 _settings = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method, e.g. passes=32; repeatable. A wrong KEY lists them all."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the method, e.g. passes=32; repeatable. A wrong KEY lists them all.",
 )
 
 
@@ -183,10 +175,10 @@ def synth(
     from texsyn.synthesis import configure, draw, fit_model, fresh_seed, resolve_device
 
     seeds = _seeds(fresh_seed() if seed is None else seed, count)
-    targets = _targets(output, image, exemplar, size, seeds, overwrite)
+    outputs = targets(output, image, exemplar, size, seeds, overwrite)
     _load_method(method, talk)
-    config = _checked("--set", configure, method, _parse_settings(settings) | _endless(endless, method), whole=True)
-    where = _checked("--device", resolve_device, device)
+    config = checked("--set", configure, method, _parse_settings(settings) | _endless(endless, method), whole=True)
+    where = checked("--device", resolve_device, device)
     if dry_run:
         _dry_run(exemplar, size, count, method, config, where, talk)
     _require_memory(size, exemplar, method)
@@ -198,7 +190,7 @@ def synth(
         # Not with this run's seed: picture i must depend on seed i alone, however many were asked for.
         model = fit_model(exemplar, method, config, seed=0, device=where, watch=watch.part(0, learning))
         rest = watch.part(learning if model.tensors() else 0, 1)
-        for i, (target, seed) in enumerate(zip(targets, seeds, strict=True)):
+        for i, (target, seed) in enumerate(zip(outputs, seeds, strict=True)):
             result = draw(model, size, seed=seed, watch=rest.part(i / count, (i + 1) / count))
             _publish(result, target, overwrite, not no_metadata, talk)
 
@@ -239,8 +231,8 @@ def fit(
 
     seed = fresh_seed() if seed is None else seed
     _load_method(method, talk)
-    config = _checked("--set", configure, method, _parse_settings(settings), whole=False)
-    where = _checked("--device", resolve_device, device)
+    config = checked("--set", configure, method, _parse_settings(settings), whole=False)
+    where = checked("--device", resolve_device, device)
     _require_memory(exemplar.size, exemplar, method)
     with talk.line:
         model = fit_model(exemplar, method, config, seed=seed, device=where, watch=_watch(talk.line))
@@ -278,21 +270,21 @@ def sample(
     texsyn sample rock.texsyn -n 4 -o 'rock_{seed}.png'
     """
     talk = Talk(as_json, quiet, verbose, output)
-    _require_file(model_file)
+    require_file(model_file)
     from texsyn.models.base import load as load_model
     from texsyn.models.base import read_header
     from texsyn.synthesis import draw, fresh_seed, resolve_device
 
-    where = _checked("--device", resolve_device, device)
+    where = checked("--device", resolve_device, device)
     _load_method(read_header(model_file)["method"], talk)
     model = load_model(model_file, device=where)
     size = _size_of(size_text, model.exemplar)
     seeds = _seeds(fresh_seed() if seed is None else seed, count)
-    targets = _targets(output, model_file, model.exemplar, size, seeds, overwrite)
+    outputs = targets(output, model_file, model.exemplar, size, seeds, overwrite)
     _require_memory(size, model.exemplar, model.method)
     with talk.line:
         watch = _watch(talk.line)
-        for i, (target, seed) in enumerate(zip(targets, seeds, strict=True)):
+        for i, (target, seed) in enumerate(zip(outputs, seeds, strict=True)):
             result = draw(model, size, seed=seed, watch=watch.part(i / count, (i + 1) / count))
             _publish(result, target, overwrite, not no_metadata, talk)
 
@@ -320,7 +312,7 @@ def _about(file: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
     if file == "-":
         raise Misuse("info reads a file, not standard input")
     if not file.startswith("skimage:"):
-        _require_file(file)
+        require_file(file)
         with open(file, "rb") as f:
             head = f.read(9)
         if head[8:] == b"{":  # safetensors: eight bytes of length, then JSON
@@ -399,66 +391,16 @@ def score(image: str, exemplar: str, as_json: bool) -> None:
 # ---- what the verbs share
 
 
-class Talk:
-    """Where words go: sentences and the progress line to stderr unless quiet, JSON lines to stdout when asked for."""
-
-    def __init__(self, as_json: bool, quiet: bool, verbose: int, output: str | None) -> None:
-        if as_json and output == "-":
-            raise Misuse("--json and -o - both want stdout; write the picture to a file")
-        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.line = ProgressLine(not quiet and not as_json)
-        levels = {0: logging.WARNING, 1: logging.INFO}
-        logging.basicConfig(stream=sys.stderr, level=levels.get(verbose, logging.DEBUG), format="%(name)s: %(message)s")
-        logging.getLogger("numba").setLevel(logging.WARNING)
-
-    def say(self, sentence: str) -> None:
-        if not self.quiet and not self.as_json:
-            self.line.clear()
-            click.echo(printable(sentence), err=True)
-
-    def result(self, record: dict[str, Any]) -> None:
-        if self.as_json:
-            click.echo(json.dumps(record))
-
-
 def load_exemplar(source: str, talk: Talk) -> Picture:
+    """The picture, with a word on what was changed in loading it."""
     picture = load_picture(source)
     for note in picture.notes:
         talk.say(f"{picture.name}: {note}")
     return picture
 
 
-def load_picture(source: str) -> Picture:
-    if source == "-" and sys.stdin is None:
-        raise InputError("standard input: is closed; pipe a picture in, or give a file")
-    if source == "-" and sys.stdin.isatty():
-        raise Misuse("-: standard input is a terminal; pipe a picture in, or give a file")
-    return load(source)
-
-
-def _require_file(path: str) -> None:
-    """What is no regular file is refused before it is opened: a pipe would be waited for, for ever."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read ({reason})") from None
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{path}: is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}; give a file")
-
-
-def _checked(option: str, f: Any, *args: Any, **kwargs: Any) -> Any:
-    """f(...), with a ValueError of ours turned into wrong usage of that option; InputError goes through."""
-    try:
-        return f(*args, **kwargs)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise Misuse(f"{option}: {error}") from error
-
-
 def _size_of(text: str, exemplar: Picture) -> Size:
-    size: Size = _checked("--size", parse_size, text, exemplar.size)
+    size: Size = checked("--size", parse_size, text, exemplar.size)
     return size
 
 
@@ -484,9 +426,11 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not key:
             raise Misuse(f"--set {text!r}: give KEY=VALUE, e.g. --set passes=32")
         try:
-            found[key] = json.loads(value, parse_constant=str)  # NaN and Infinity are no settings
+            found[key] = json.loads(value)
         except ValueError:
             found[key] = value
+        if isinstance(found[key], float) and not math.isfinite(found[key]):
+            found[key] = value  # no setting: as text it is refused
     return found
 
 
@@ -497,46 +441,6 @@ def _load_method(method: str, talk: Talk) -> None:
 
     with_cache(lambda: model_class(method))
     click.get_current_context().with_resource(announced(talk.say))
-
-
-def _targets(
-    output: str | None, source: str, exemplar: Picture, size: Size, seeds: range, overwrite: bool
-) -> list[str]:
-    """One output name a picture, all of them checked before any work."""
-    if output == "-":
-        _require_stdout(len(seeds))
-    names = [_target(output, source, exemplar, size, i, seed, len(seeds)) for i, seed in enumerate(seeds)]
-    for name in names:
-        _checked(
-            "-o", check_target, name, mode=exemplar.mode, dtype=exemplar.pixels.dtype, size=size, overwrite=overwrite
-        )
-    return names
-
-
-def _require_stdout(count: int) -> None:
-    if count > 1:
-        raise Misuse("-o -: takes one picture; leave out -n, or give a file name with {i}")
-    if sys.stdout is None:
-        raise OutputError("-o -: standard output is closed")
-    if sys.stdout.isatty():
-        raise Misuse("-o -: standard output is a terminal; pipe it somewhere, or give a file name")
-
-
-def _target(output: str | None, source: str, exemplar: Picture, size: Size, i: int, seed: int, count: int) -> str:
-    if output is None:
-        ending = ".tif" if exemplar.pixels.dtype.kind == "f" or exemplar.mode == "multi" else ".png"
-        return f"{_stem_of(source)}_{size}_seed{seed}{ending}"
-    if count > 1 and "{i}" not in output and "{seed}" not in output:
-        path = Path(output)
-        output = str(path.with_name(f"{path.stem}_{{i}}{path.suffix}"))
-    return output.replace("{i}", str(i + 1)).replace("{seed}", str(seed))
-
-
-def _stem_of(source: str) -> str:
-    """How the output of this input is called: short, visible, nothing that a shell or terminal stumbles over."""
-    stem = source.split(":")[1] if source.startswith("skimage:") else Path(source).stem
-    stem = "".join(c if c.isprintable() else "_" for c in stem)
-    return stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore").strip(" -.") or "texture"
 
 
 def _require_memory(size: Size, exemplar: Picture, method: str) -> None:

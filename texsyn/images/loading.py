@@ -119,6 +119,7 @@ def _standard_input() -> BinaryIO:
 
 
 def format_of(head: bytes) -> str | None:
+    """The short name of the format that a file\'s first bytes announce, or None."""
     return next((name for name, magic in _MAGIC.items() if re.match(magic, head, re.DOTALL)), None)
 
 

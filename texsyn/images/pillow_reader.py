@@ -157,6 +157,7 @@ def _upright(pixels: np.ndarray, image: Any) -> tuple[np.ndarray, tuple[str, ...
 
 
 def turn(pixels: np.ndarray, orientation: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pixels turned and mirrored as an EXIF orientation says, and a note if that changed anything."""
     across = pixels.swapaxes(0, 1)
     turned = {
         2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1],

@@ -29,6 +29,7 @@ from texsyn.adsn import field
 from texsyn.images import Picture, Region, Size, from_unit, to_unit
 from texsyn.models.base import Synthesis, TextureModel, Watch
 from texsyn.noise import NoiseField
+from texsyn.ot.nearest import one_torch_thread
 
 BLOCK = 512  # least side of a block of the Gaussian plane; a block costs one FFT of its side plus the exemplar's
 
@@ -71,6 +72,7 @@ class Gaussian(TextureModel):
     def from_tensors(cls, exemplar: Picture, config: Any, tensors: Mapping[str, Tensor], device: str) -> Gaussian:
         return cls(exemplar, config, device)
 
+    @one_torch_thread()  # the same bits whatever the number of threads, and no quarrel over busy cores
     def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
         watch = watch or Watch()
         if self.config.periodic:
@@ -80,6 +82,7 @@ class Gaussian(TextureModel):
         watch.step(1.0, "done")
         return _synthesis(values, self.exemplar)
 
+    @one_torch_thread()
     def render(self, region: Region, *, seed: int) -> Tensor:
         if self.config.periodic:
             return super().render(region, seed=seed)
@@ -167,6 +170,7 @@ class RandomPhase(TextureModel):
     def from_tensors(cls, exemplar: Picture, config: Any, tensors: Mapping[str, Tensor], device: str) -> RandomPhase:
         return cls(exemplar, config, device)
 
+    @one_torch_thread()
     def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
         watch = watch or Watch()
         noise = NoiseField(seed).normal(Region(0, 0, size.height, size.width))

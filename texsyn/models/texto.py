@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,7 @@ from texsyn.images import InputError, Picture, Region, Size, to_unit
 from texsyn.models.base import Synthesis, TextureModel, Watch
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import NearestIndex, one_torch_thread
+from texsyn.ot.semidiscrete import solve
 from texsyn.patches import windows
 from texsyn.pyramid import coarser, level_size, n_levels_for, pyramid
 
@@ -70,10 +71,10 @@ class TextoConfig:
     fine_votes: int = 3
     #: corrections after those, towards the copied pixels; more of them drift away from the transported shares
     fine_corrections: int = 2
-    #: draws a potential, in atoms, that a frozen psi's first solve uses (later passes a third of it)
+    #: draws for each atom in the solve of a frozen psi
     samples_per_atom: int = 80
     #: side of the training field in exemplar sides (endless); below 2 psi fits the field instead of the law
-    training_factor: int = 4
+    training_factor: int = 6
 
     def __post_init__(self) -> None:
         if self.patch_size % 2 == 0 or not 3 <= self.patch_size <= 15:
@@ -152,7 +153,11 @@ class Texto(TextureModel):
     config_type = TextoConfig
 
     def __init__(
-        self, exemplar: Picture, config: TextoConfig | None = None, device: str = "cpu", psi: dict[int, Tensor] | None = None
+        self,
+        exemplar: Picture,
+        config: TextoConfig | None = None,
+        device: str = "cpu",
+        psi: dict[int, Tensor] | None = None,
     ) -> None:
         """psi: for each transported level (K, J) int32, frozen potentials; None in balanced mode."""
         config = config or TextoConfig()
@@ -166,14 +171,15 @@ class Texto(TextureModel):
                 f"got {exemplar.size}"
             )
         n_levels = n_levels_for(exemplar.size, max(config.coarsest_side, smallest))
+        while n_levels > 1 and min(astuple(level_size(exemplar.size, n_levels - 1))) < smallest:
+            n_levels -= 1  # the nearest octave can fall below a large patch
         codes = torch.from_numpy(matching_codes(exemplar)).permute(2, 0, 1).float()
         rounded = [(u + 0.5).floor().clamp(0, 255).to(torch.uint8) for u in pyramid(codes, n_levels)]
         self.levels = [
             Level(s, u.permute(1, 2, 0).contiguous().to(self.device), config.patch_size) for s, u in enumerate(rounded)
         ]
         if self.levels[-1].n_atoms > MAX_COARSEST_ATOMS:
-            ratio = max(exemplar.size.height, exemplar.size.width) / min(exemplar.size.height, exemplar.size.width)
-            raise InputError(f"{exemplar.name}: a strip of {exemplar.size} (1:{ratio:.0f}) is too long; crop it shorter")
+            raise InputError(f"{exemplar.name}: a strip of {exemplar.size} is too long for its width; crop it shorter")
 
     @property
     def transported(self) -> list[Level]:
@@ -272,7 +278,7 @@ class Texto(TextureModel):
         if c.endless:  # training: the field is assigned once a pass, and its potentials solved
             field = c.training_factor**2 * self.exemplar.size.pixels
             scores += sum(passes * s.n_atoms * field / 4**s.number for s in self.transported)
-            scores += sum((1 + passes / 3) * c.samples_per_atom * s.n_atoms**2 for s in self.transported)
+            scores += sum(passes * c.samples_per_atom * s.n_atoms**2 for s in self.transported)
         return 0.3 + 1.4 * scores * per_score + 1e-6 * size.pixels
 
     def _fine_halo(self) -> int:
@@ -457,22 +463,21 @@ class Texto(TextureModel):
         return found
 
     def _train_level(self, level: Level, u: Tensor, seed: int, watch: Watch) -> tuple[Tensor, Tensor, Tensor]:
-        n_passes, potentials, psi = self.config.endless_passes, [], None
+        n_passes, potentials = self.config.endless_passes, []
         generator = torch.Generator().manual_seed(seed % 2**63)
         for k in range(n_passes):
             watch.step(k / n_passes, f"training level {level.number}, pass {k + 1} of {n_passes}")
-            psi = self._solve_frozen(level, u, psi, generator)
-            potentials.append(psi.round().to(torch.int32))
+            potentials.append(self._solve_frozen(level, u, generator).round().to(torch.int32))
             source = self._assign_all(level, u, potentials[-1], periodic=True)
             if k < n_passes - 1:
                 u = vote(level.codes, wrap(source, level.w // 2), level.w)
         return torch.stack(potentials), u, source
 
-    def _solve_frozen(self, level: Level, u: Tensor, psi: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Potential of the transport from the law of u's patches (a torus) onto the level's atoms."""
-        from texsyn.ot.semidiscrete import solve
+    def _solve_frozen(self, level: Level, u: Tensor, generator: torch.Generator) -> Tensor:
+        """Potential of the transport from the law of u's patches (a torus) onto the level's atoms.
 
-        c = self.config
+        Every pass is solved from the start: averaging changes the law so much that the last pass's psi misleads.
+        """
         height, width = u.shape[:2]
         views = windows(wrap(u, level.w // 2), level.w)
 
@@ -480,16 +485,10 @@ class Texto(TextureModel):
             rows = torch.randint(0, height * width, (n,), generator=generator).to(u.device)
             return _centred(views[rows // width, rows % width].reshape(n, -1))
 
+        c = self.config
+        budget = c.samples_per_atom * level.n_atoms
         solution = solve(
-            sample,
-            level.index.y,
-            psi0=psi,
-            tol=1e-9,
-            max_samples=c.samples_per_atom * level.n_atoms // (1 if psi is None else 3),
-            step=c.step if psi is None else c.step / 2,
-            multiscale=False,
-            generator=generator,
-            centre=False,
+            sample, level.index.y, tol=1e-9, max_samples=budget, step=c.step, generator=generator, centre=False
         )
         return solution.psi
 

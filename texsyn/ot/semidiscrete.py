@@ -42,7 +42,7 @@ class SemiDiscrete:
     psi: Tensor
     outcome: str  #: one sentence: how it ended
     converged: bool  #: residual <= the tolerance asked for
-    residual: float  #: mass error on test draws, their counting noise taken off in quadrature; exact on a PointCloud
+    residual: float  #: mass error on test draws, less their counting noise; exact on a cloud no larger than the test
     residual_floor: float  #: mass error that n_samples independent draws leave even to an exact optimum
     value: float  #: semi-dual value on the test draws: up to their noise a lower bound of the transport cost
     step: float  #: the constant c of the step c m0 J / sqrt(t)
@@ -97,8 +97,9 @@ def solve(
     """Semi-discrete transport of the source behind ``sample`` onto atoms y (M, D) with weights (M,), equal by default.
 
     Stops when the mass error, measured from time to time, is at most tol; else after max_samples draws (default: four
-    times what the exact optimum needs for tol) or time_limit seconds of wall time. It never raises for want of
-    precision: read ``converged`` and ``outcome``. A finite source is drawn without replacement: see from_points.
+    times what the exact optimum needs for tol) or time_limit seconds of wall time (which do not cut the start short).
+    It never raises for want of precision: read ``converged`` and ``outcome``. A finite source is drawn without
+    replacement: see from_points.
 
     psi0 (M,) starts from a known potential; otherwise multiscale starts from coarser problems ("auto": from 128 atoms
     on). step is the c of the step c m0 J / sqrt(t), or "auto": of several short runs, the one with the least
@@ -111,8 +112,10 @@ def solve(
     atoms, w, inverse = unique_atoms(y, weights)
     n_floor = len(atoms) * (2 / math.pi) / tol**2  # draws whose exact optimum has mass error tol
     budget = math.ceil(max(4 * n_floor, 256 * batch)) if max_samples is None else max_samples
-    if budget < 1 or batch < 1 or not (step == "auto" or step > 0):
-        raise ValueError(f"max_samples, batch and step must be positive, got {budget}, {batch} and {step}")
+    if budget < 1 or batch < 1 or not (step == "auto" if isinstance(step, str) else step > 0):
+        raise ValueError(
+            f"max_samples, batch and step must be positive (step: or 'auto'), got {budget}, {batch}, {step}"
+        )
     batch = max(1, min(batch, budget // 64))  # an average over fewer than some dozens of steps is no average
     draw = _Draw(sample, generator or torch.Generator(y.device).manual_seed(seed))
     make_index = functools.partial(NearestIndex, backend=backend, centre=centre)
@@ -178,8 +181,8 @@ def _ascend(
 ) -> None:
     """Averaged stochastic gradient ascent on H, steps t+1, t+2, .. : psi (J,) and its average are changed in place.
 
-    Galerne, Leclaire, Rabin 2018, Algorithm 1, with a mean over the batch for the gradient at one sample and
-    weights t^2, which forget the first steps, for the uniform average. An average over all t has 1.7 times the error.
+    The algorithm of Galerne, Leclaire, Rabin 2018, with the mean over a batch for the gradient at one sample and, for
+    the uniform average, weights t^2, which forget the first steps.
     """
     for t, x in enumerate(batches, start=t + 1):  # noqa: B020
         index.set_bias(psi, check=False)
@@ -349,7 +352,7 @@ def from_points(x: Tensor) -> PointCloud:
     """The empirical law of the rows of x (N, D), as a source for solve.
 
     solve draws it without replacement, epoch after epoch: a quarter less mass error than independent draws at the same
-    count, on clouds of 4,096 to 65,536 patches and 1,000 atoms. It measures the mass error on all of it, exactly.
+    count, on clouds of 4,096 to 65,536 patches and 1,000 atoms. If not too large for that, all of it is the test.
 
     >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
     >>> solution = solve(from_points(x), torch.tensor([[0.0], [0.1]]), seed=1)
