@@ -94,14 +94,24 @@ def run(command: str, exemplar: str, size: Any, seed: int, out: str) -> tuple[fl
         for w in shlex.split(command)
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        said = errors.read().decode(errors="replace").strip().splitlines()
-    failed = f"exit {child.returncode}: {said[-1] if said else ''}" if child.returncode else ""
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, failed
+    launched = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCHER, *words], capture_output=True, text=True, env=environment, check=False
+    )
+    *said, last = launched.stdout.splitlines() or ["nothing was launched"]
+    code, cpu, memory = last.split()
+    failed = f"exit {code}: {said[-1] if said else ''}" if code != "0" else ""
+    return float(cpu), float(memory), failed
+
+
+#: A process's peak memory starts at that of the process it was forked from, so a small one does the forking.
+LAUNCHER = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+said = child.stderr.read().decode(errors="replace").strip().splitlines()
+_, status, usage = os.wait4(child.pid, 0)
+print(*said[-1:], sep="\\n", end="\\n" if said else "")
+print(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+"""
 
 
 def measure(name: str, command: str, exemplar: str, size: Any, seed: int, scratch: str) -> tuple[dict, Any]:
