@@ -139,7 +139,8 @@ def test_unknown_setting_is_refused_with_the_known_ones(name: str) -> None:
 
 
 def test_settings_of_the_wrong_type_or_range_are_refused() -> None:
-    for wrong in ({"passes": "3"}, {"passes": 0}, {"patch_size": 4}, {"endless": 1}, {"step": -0.1}, {"passes": True}):
+    steps = ({"step": -0.1}, {"step": float("nan")})
+    for wrong in ({"passes": "3"}, {"passes": 0}, {"patch_size": 4}, {"endless": 1}, {"passes": True}, *steps):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             configure("texto", wrong, whole=True)
 
@@ -150,6 +151,6 @@ def test_unknown_method_is_refused_with_the_known_ones() -> None:
 
 
 def test_unavailable_device_is_refused() -> None:
-    for device in ("tpu", "cuda:99"):
+    for device in ("tpu", "cuda:99", "cpu:foo", "cuda:x", ""):
         with pytest.raises(ValueError, match="device="):
             texsyn.synth(blobs(16, 16, 1), device=device)

@@ -176,7 +176,8 @@ def test_foreign_potentials_are_refused(endless: Texto, grass: Picture) -> None:
 
 
 def test_result_carries_a_recipe_that_makes_it_again(grass: Picture) -> None:
-    result = texsyn.synth(grass, "100x60", passes=2)
-    recipe = result.recipe
-    again = texsyn.synth(grass, recipe["size"], method=recipe["method"], seed=recipe["seed"], **recipe["settings"])
-    assert again.image.sha256 == recipe["pixels_sha256"] == result.image.sha256
+    endless = {"endless": True, "training_factor": 2, "samples_per_atom": 4}
+    for result in (texsyn.synth(grass, "100x60", passes=2), texsyn.synth(grass, "100x60", **endless)):
+        recipe = result.recipe
+        again = texsyn.synth(grass, recipe["size"], method=recipe["method"], seed=recipe["seed"], **recipe["settings"])
+        assert again.image.sha256 == recipe["pixels_sha256"] == result.image.sha256

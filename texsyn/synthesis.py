@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def synth(
     """A picture of the given size with the texture of image.
 
     image: path, file bytes, array (h, w[, c]) or Picture. size: Size, (height, width), "1280x768" (width x height) or
-    "2x". seed: None draws one; it is in the result. settings go to the method's configuration (TextoConfig ...).
+    "2x". seed: None draws one; it is in the result (what a method learns first is learned with seed 0). settings go to
+    the method's configuration (TextoConfig ...).
     on_progress(fraction, message) is called now and then; cancel.is_set() is polled, and Cancelled raised.
 
     Raises InputError for a picture that cannot be used, ValueError for wrong arguments.
@@ -77,7 +79,7 @@ def synth(
     watch = Watch(on_progress, cancel)
     seed = fresh_seed() if seed is None else seed
     config, wanted = configure(method, settings, whole=True), as_size(size, exemplar.size)
-    model = fit_model(exemplar, method, config, seed=seed, device=device, watch=watch.part(0, 0.5))
+    model = fit_model(exemplar, method, config, seed=0, device=device, watch=watch.part(0, 0.5))
     return draw(model, wanted, seed=seed, watch=watch.part(0.5, 1) if model.tensors() else watch)
 
 
@@ -115,7 +117,9 @@ def fit_model(
     exemplar: Picture, method: str, config: Any, *, seed: int, device: str, watch: Watch
 ) -> TextureModel:
     """fit() with a picture and a configuration that are already checked."""
-    return model_class(method).fit(exemplar, config, seed=seed, device=resolve_device(device), watch=watch)
+    model = model_class(method).fit(exemplar, config, seed=seed, device=resolve_device(device), watch=watch)
+    model.fit_seed = seed
+    return model
 
 
 def draw(model: TextureModel, size: Size, *, seed: int, watch: Watch | None = None) -> Result:
@@ -135,6 +139,7 @@ def draw(model: TextureModel, size: Size, *, seed: int, watch: Watch | None = No
         "settings": dataclasses.asdict(model.config),
         "size": str(size),
         "seed": seed,
+        "fit_seed": model.fit_seed,
         "exemplar": {"name": exemplar.name, "size": str(exemplar.size), "sha256": exemplar.sha256},
         "pixels_sha256": image.sha256,
         "torch": torch.__version__,
@@ -179,22 +184,27 @@ def fresh_seed() -> int:
 
 def resolve_device(device: str) -> str:
     """The device for a name: "auto" is CUDA where there is one, else the CPU. Raises ValueError if it is not there."""
-    kind = device.split(":")[0]
-    if kind not in DEVICES:
+    found = re.fullmatch(r"(auto|cpu|mps|cuda)(?::([0-9]{1,3}))?", device)
+    if not found or (found[2] and found[1] != "cuda"):
         raise ValueError(f"device={device!r} is not one of {', '.join(DEVICES)} (cuda:1 for the second card)")
+    kind, number = found[1], int(found[2] or 0)
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind == "auto":
         return "cuda" if there["cuda"] else "cpu"
     if not there[kind]:
         raise ValueError(f"device={device!r} is not available to this torch ({torch.__version__}); use cpu or auto")
-    if kind == "cuda" and ":" in device and int(device.split(":")[1] or 0) >= torch.cuda.device_count():
+    if kind == "cuda" and number >= torch.cuda.device_count():
         raise ValueError(f"device={device!r}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
     return device
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that are free for us, as far as the system tells."""
+    """Bytes of memory that are free for us, as far as the system tells: what it could free counts too."""
     try:
+        with open("/proc/meminfo") as f:
+            for line in f:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
+    except (ValueError, OSError, AttributeError, IndexError):
         return None

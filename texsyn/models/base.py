@@ -9,6 +9,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
+import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +86,8 @@ class TextureModel(ABC):
         self.exemplar = exemplar
         self.config = config
         self.device = torch.device(device)
+        #: the seed that fit() learned with; part of what makes the pictures
+        self.fit_seed = 0
 
     @classmethod
     @abstractmethod
@@ -139,6 +144,7 @@ class TextureModel(ABC):
             "format": FORMAT,
             "method": self.method,
             "config": dataclasses.asdict(self.config),
+            "fit_seed": self.fit_seed,
             "exemplar": {
                 "mode": self.exemplar.mode,
                 "name": self.exemplar.name,
@@ -172,23 +178,27 @@ def make_config(config_type: type, values: Mapping[str, Any]) -> Any:
         kinds = (int, float) if isinstance(default, float) else type(default)
         if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
             raise ValueError(f"{name}={value!r} should be of type {type(default).__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name}={value!r} should be a finite number")
     return config_type(**values)
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
     """The JSON header of a model file. Raises InputError when it is not one of ours."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("not a regular file")
         with safe_open(path, framework="pt") as f:
             text = (f.metadata() or {}).get("texsyn")
         header = json.loads(text) if text else None
-    except (SafetensorError, OSError, ValueError) as e:
+    except (SafetensorError, OSError, ValueError, RecursionError) as e:
         raise InputError(f"{Path(path).name}: cannot be read as a texsyn model ({_one_line(e)})") from e
     if not isinstance(header, dict) or "method" not in header:
         raise InputError(f"{Path(path).name}: a safetensors file, but not one that texsyn wrote")
     if header.get("format") != FORMAT:
         raise InputError(f"{Path(path).name}: model format {header.get('format')!r}, this version reads {FORMAT}")
-    if header["method"] not in METHODS:
-        raise InputError(f"{Path(path).name}: method {header['method']!r} is not one of {', '.join(METHODS)}")
+    if header["method"] not in list(METHODS):  # a list, since the header may hold what cannot be hashed
+        raise InputError(f"{Path(path).name}: method {str(header['method'])[:80]!r} is not one of {', '.join(METHODS)}")
     return header
 
 
@@ -218,7 +228,9 @@ def load(path: str | Path, *, device: str = "cpu") -> TextureModel:
         for key, t in learned.items():
             if t.is_floating_point() and not bool(torch.isfinite(t).all()):
                 raise ValueError(f"{key} has a NaN or an infinite value")
-        return cls.from_tensors(exemplar, config, learned, device)
+        model = cls.from_tensors(exemplar, config, learned, device)
+        model.fit_seed = int(header.get("fit_seed", 0))
+        return model
     except (KeyError, ValueError, TypeError, AttributeError) as e:
         raise InputError(f"{name}: not a usable texsyn model ({_one_line(e)})") from e
 
