@@ -14,5 +14,5 @@ print(f"two pictures: {tuple(pictures.shape)}")
 # A window anywhere on the plane, alone, equals the same window of any larger picture.
 window = model.render(texsyn.Region(top=40, left=100, height=32, width=48), seed=7)
 assert torch.equal(window, pictures[0][:, 40:72, 100:148])
-far_away = model.render(texsyn.Region(top=-10**6, left=10**9, height=32, width=48), seed=7)
+far_away = model.render(texsyn.Region(top=-(10**6), left=10**9, height=32, width=48), seed=7)
 print(f"a window a billion pixels to the right: {tuple(far_away.shape)}")

@@ -21,9 +21,7 @@ def memory_needed(size: Size, exemplar: Picture, method: str) -> int:
     return BASE_BYTES + largest * (fixed + per_channel * exemplar.channels)
 
 
-def estimate_seconds(
-    exemplar: Picture, size: Size, method: str, config: Any, device: str
-) -> float | None:
+def estimate_seconds(exemplar: Picture, size: Size, method: str, config: Any, device: str) -> float | None:
     """CPU seconds of one picture, from a measurement of this machine's speed; None where no estimate exists."""
     from texsyn.models.base import model_class
 

@@ -1,9 +1,9 @@
 """The Python door: synth() makes a picture in one call, fit() gives a model to sample from, load() reads one back.
 
-    >>> import numpy as np, texsyn
-    >>> stripes = np.tile(np.array([[0, 80], [160, 255]], np.uint8), (16, 16))
-    >>> texsyn.synth(stripes, (48, 64), seed=1).pixels.shape
-    (48, 64, 1)
+>>> import numpy as np, texsyn
+>>> stripes = np.tile(np.array([[0, 80], [160, 255]], np.uint8), (16, 16))
+>>> texsyn.synth(stripes, (48, 64), seed=1).pixels.shape
+(48, 64, 1)
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def configure(method: str, settings: dict[str, Any], *, whole: bool) -> Any:
     return make_config(config_type, settings)
 
 
-def fit_model(
-    exemplar: Picture, method: str, config: Any, *, seed: int, device: str, watch: Watch
-) -> TextureModel:
+def fit_model(exemplar: Picture, method: str, config: Any, *, seed: int, device: str, watch: Watch) -> TextureModel:
     """fit() with a picture and a configuration that are already checked."""
     model = model_class(method).fit(exemplar, config, seed=seed, device=resolve_device(device), watch=watch)
     model.fit_seed = seed

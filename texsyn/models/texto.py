@@ -319,7 +319,7 @@ class Texto(TextureModel):
         canvas = Size(max(need.height, coarsest.size.height), max(need.width, coarsest.size.width))
         u = self._start_on_torus(canvas, seed)
         source, evidence = None, []
-        work = [s.n_atoms * 4.0 ** -s.number for s in self.transported]
+        work = [s.n_atoms * 4.0**-s.number for s in self.transported]
         done = 0.0
         for level, share in zip(self.transported, work, strict=True):
             if source is not None:
