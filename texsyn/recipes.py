@@ -1,24 +1,38 @@
-"""What a synthesis will cost, before it is started.
-
-Memory figures are fits to benchmarks/results/bench_synth.json (peak resident size of one process).
-"""
+"""What a synthesis will cost, before it is started."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from texsyn.images import Picture, Size
 
-BASE_BYTES = 450 * 2**20  # Python, torch, numba and their code
-#: bytes an output pixel at the peak: fixed, and for each channel
-PER_PIXEL = {"texto": (120, 40), "texto-2018": (300, 400), "gaussian": (60, 60), "random-phase": (60, 60)}
+
+class Memory(NamedTuple):
+    """Peak resident size of one process: MiB, MiB a channel, bytes a pixel, bytes a pixel and channel.
+
+    Rounded up from benchmarks/results/memory.json; what the process weighs before it has done anything is most of it.
+    """
+
+    base: float
+    channel: float
+    pixel: float
+    pixel_channel: float
+
+
+MEMORY = {
+    "texto": Memory(440, 10, 45, 2),
+    "texto-2018": Memory(380, 80, 12, 24),
+    "gaussian": Memory(350, 5, 5, 12),
+    "random-phase": Memory(320, 5, 20, 45),
+}
 
 
 def memory_needed(size: Size, exemplar: Picture, method: str) -> int:
     """Bytes that one process needs at its peak, about."""
-    fixed, per_channel = PER_PIXEL[method]
+    cost, channels = MEMORY[method], exemplar.channels
     largest = max(size.pixels, exemplar.size.pixels)
-    return BASE_BYTES + largest * (fixed + per_channel * exemplar.channels)
+    fixed = (cost.base + cost.channel * channels) * 2**20
+    return round(fixed + largest * (cost.pixel + cost.pixel_channel * channels))
 
 
 def estimate_seconds(exemplar: Picture, size: Size, method: str, config: Any, device: str) -> float | None:

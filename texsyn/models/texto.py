@@ -57,11 +57,12 @@ class TextoConfig:
     #: levels with at most this many exemplar patches are transported; the finer ones only corrected
     max_atoms: int = 10_000
     #: assign-and-average passes a transported level (balanced); quality grows slowly beyond. Levels with more than
-    #: 4000 atoms get fewer of these costly passes, in proportion
+    #: 4000 atoms get fewer of these costly passes, and fewer still where a pass has more than 65536 patches
     passes: int = 24
     #: the same in endless mode, each with a frozen psi of its own
     endless_passes: int = 4
-    #: patches between two moves of psi in balanced mode; smaller balances better and costs more calls
+    #: patches between two moves of psi in balanced mode, at least: levels of more than 256 batches get larger ones,
+    #: up to 512 patches. Smaller balances better and costs more calls
     batch: int = 64
     #: c of the dual ascent's step c m0 J / sqrt(t)
     step: float = 0.2
@@ -271,15 +272,17 @@ class Texto(TextureModel):
             level.assign(patches, psi)
         per_score = (time.perf_counter() - began) / (4 * len(patches) * level.n_atoms)
         c, largest = self.config, max(size.pixels, self.exemplar.size.pixels)
-        passes = c.endless_passes
-        scores = sum(
-            (passes if c.endless else self._n_passes(s)) * s.n_atoms * largest / 4**s.number for s in self.transported
-        )
-        if c.endless:  # training: the field is assigned once a pass, and its potentials solved
-            field = c.training_factor**2 * self.exemplar.size.pixels
-            scores += sum(passes * s.n_atoms * field / 4**s.number for s in self.transported)
-            scores += sum(passes * c.samples_per_atom * s.n_atoms**2 for s in self.transported)
-        return 0.3 + 1.4 * scores * per_score + 1e-6 * size.pixels
+        seconds = 0.2 + largest * (0.6e-6 + 0.25e-6 * self.exemplar.channels)  # the finer levels
+        field = c.training_factor**2 * self.exemplar.size.pixels if c.endless else 0
+        for level in self.transported:
+            n_atoms, positions = level.n_atoms, largest / 4**level.number
+            if c.endless:  # psi is solved for each pass, then the field assigned, then the picture
+                scores = c.samples_per_atom * n_atoms**2 + (positions + field / 4**level.number) * n_atoms
+                seconds += c.endless_passes * scores * per_score
+            else:
+                batches = positions / max(c.batch, min(512, positions / 256))
+                seconds += self._n_passes(level, positions) * (positions * n_atoms * per_score + batches * 70e-6)
+        return seconds
 
     def _fine_halo(self) -> int:
         return (2 * self.config.fine_votes + self.config.fine_corrections) * (self.config.patch_size // 2)
@@ -352,9 +355,9 @@ class Texto(TextureModel):
         whole = Region(0, 0, height, width)
         psi = torch.zeros(n_atoms, dtype=torch.float64, device=self.device)
         average, weight, t, m0 = psi.clone(), 0.0, 0, 0.0
-        batch = min(c.batch, max(64, height * width // 16))
+        batch = max(c.batch, min(512, height * width // 256))
         winner = torch.empty(height * width, dtype=torch.long, device=self.device)
-        n_passes = self._n_passes(level)
+        n_passes = self._n_passes(level, height * width)
         for k in range(n_passes):
             watch.step(k / n_passes, f"level {level.number}: {width}x{height}, pass {k + 1} of {n_passes}")
             views = windows(wrap(u, w // 2), w)
@@ -376,8 +379,11 @@ class Texto(TextureModel):
                 u = vote(level.codes, wrap(source, w // 2), w)
         return u, source, average.round().to(torch.int32), m0
 
-    def _n_passes(self, level: Level) -> int:
-        return min(self.config.passes, max(4, round(self.config.passes * 4000 / level.n_atoms)))
+    def _n_passes(self, level: Level, n_patches: float) -> int:
+        if level.n_atoms <= 4000:
+            return self.config.passes
+        share = 4000 / level.n_atoms * min(1.0, math.sqrt(65536 / n_patches))
+        return min(self.config.passes, max(4, round(self.config.passes * share)))
 
     def _mean_cost(self, level: Level, views: Tensor, rows: Tensor) -> float:
         """m0: mean over some patches of the squared distance to their nearest atom, the unit of psi."""
