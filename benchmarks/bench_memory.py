@@ -2,8 +2,8 @@
 
     python benchmarks/bench_memory.py --out results.json
 
-Each picture is made by a process of its own. The figures behind texsyn.recipes.MEMORY are rounded up from these, so that
-a prediction errs upwards.
+Each picture is made by a process of its own. The figures of texsyn.recipes.MEMORY are rounded up from
+these, so that a prediction errs upwards.
 """
 
 from __future__ import annotations

@@ -129,12 +129,12 @@ def measure(name: str, command: str, exemplar: str, size: Any, seed: int, scratc
     record |= {"cpu": round(cpu, 3), "memory_mib": round(memory, 1)}
     record |= {k: None if v is None else round(v, 4) for k, v in scores.items()}
     if name in OURS:
-        record["engine_cpu"] = engine_seconds(name, reference, size, seed)
+        record |= engine(name, reference, size, seed)
     return record, pixels
 
 
-def engine_seconds(name: str, exemplar: Picture, size: Any, seed: int) -> float:
-    """CPU seconds of fit and synthesis alone, in this process, after its imports and compilations."""
+def engine(name: str, exemplar: Picture, size: Any, seed: int) -> dict[str, Any]:
+    """CPU seconds of fit and synthesis alone, in this process, after its imports and compilations; its evidence."""
     import torch
 
     import texsyn
@@ -142,8 +142,8 @@ def engine_seconds(name: str, exemplar: Picture, size: Any, seed: int) -> float:
     torch.set_num_threads(1)
     settings = {"endless": True} if name == "texto-endless" else {}
     began = time.process_time()
-    texsyn.synth(exemplar, size, method=name.removesuffix("-endless"), seed=seed, device="cpu", **settings)
-    return round(time.process_time() - began, 3)
+    result = texsyn.synth(exemplar, size, method=name.removesuffix("-endless"), seed=seed, device="cpu", **settings)
+    return {"engine_cpu": round(time.process_time() - began, 3), "evidence": result.recipe["evidence"]}
 
 
 def mean(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -52,8 +52,8 @@ class Texto2018Config:
     max_atoms: int = 1000
     #: mass error that each potential is solved to; 0.05 takes some 300 draws an atom
     tol: float = 0.05
-    #: where to stop otherwise; skimage's brick takes them all at its fine scales, and is left at 0.1 there
-    max_samples_per_atom: int = 2000
+    #: where to stop otherwise: about a CPU second at 1000 atoms
+    max_samples_per_atom: int = 4000
     #: side of the training synthesis in pixels; on smaller ones v fits the patches there rather than their law
     training_side: int = 1024
 
