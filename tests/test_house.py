@@ -20,6 +20,7 @@ FLOORS = {
     "texsyn.images": 0,
     "texsyn.png16": 0,
     "texsyn.noise": 0,
+    "texsyn.blocks": 0,
     "texsyn.pyramid": 0,
     "texsyn.patches": 0,
     "texsyn.adsn": 0,
@@ -34,13 +35,15 @@ FLOORS = {
     "texsyn.synthesis": 3,
     "texsyn.recipes": 3,
     "texsyn.render": 3,
+    "texsyn.cluster": 3,
+    "texsyn.batch": 3,
     "texsyn.cli": 3,
     "texsyn.__main__": 3,
 }
 DOORS = 3
 SHARED_BY_MODELS = {"texsyn.models", "texsyn.models.base", "texsyn.models.layers"}
 FOR_DOORS_ONLY = {"matplotlib", "tqdm"}
-OPTIONAL = {"pykeops", "ot", "faiss", "skimage", "torchvision"}  # ot is POT, not texsyn.ot
+OPTIONAL = {"pykeops", "ot", "faiss", "skimage", "torchvision", "zarr", "dask", "distributed", "triton"}  # ot is POT, not texsyn.ot
 #: draw from torch's global stream unless they are given a generator
 TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
 CLOCKS = {"time", "time_ns", "perf_counter", "perf_counter_ns", "process_time", "monotonic", "monotonic_ns"}

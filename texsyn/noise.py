@@ -18,6 +18,7 @@ from operator import index
 
 import numpy as np
 
+from texsyn.blocks import ENDLESS, Period
 from texsyn.images import Region
 
 UNIT = 4096  # integer noise values per standard deviation
@@ -29,6 +30,8 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 class NoiseField:
     """White Gaussian noise on the whole integer plane, one field for each (seed, level, channel), each modulo 2^64.
 
+    With a period, the addresses of its first cell are used again and again.
+
     >>> field = NoiseField(seed=7)
     >>> whole = field.normal(Region(-4, 10, 6, 8))
     >>> part = field.normal(Region(-2, 12, 3, 3))
@@ -39,14 +42,15 @@ class NoiseField:
     seed: int
     level: int = 0
     channel: int = 0
+    period: Period = ENDLESS
 
     def bits(self, region: Region) -> np.ndarray:
         """(height, width) uint64: the hash of every address in region."""
         key = 0  # Python integers, so that the sums wrap without a warning
         for part in (self.seed, self.level, self.channel):
             key = int(_mix(np.array((key + int(_GAMMA) * (index(part) + 1)) % 2**64, np.uint64)))
-        y = np.arange(region.top, region.top + region.height, dtype=np.int64).astype(np.uint64)
-        x = np.arange(region.left, region.left + region.width, dtype=np.int64).astype(np.uint64)
+        y = _addresses(region.top, region.height, self.period[0])
+        x = _addresses(region.left, region.width, self.period[1])
         with np.errstate(over="ignore"):
             rows = _mix(np.uint64(key) + _GAMMA * (y + np.uint64(1)))
             return _mix(rows[:, None] + _GAMMA * (x + np.uint64(1))[None, :])
@@ -58,6 +62,14 @@ class NoiseField:
     def normal(self, region: Region) -> np.ndarray:
         """(height, width) float32: mean 0, variance 1."""
         return self.integers(region).astype(np.float32) / UNIT
+
+
+def _addresses(start: int, n: int, period: int | None) -> np.ndarray:
+    if period is not None:
+        return (np.arange(start % period, start % period + n, dtype=np.int64) % period).astype(np.uint64)
+    first = np.uint64(start % 2**64)  # of any integer, so that planes have no end
+    with np.errstate(over="ignore"):
+        return first + np.arange(n, dtype=np.uint64)
 
 
 def _mix(z: np.ndarray) -> np.ndarray:

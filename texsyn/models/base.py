@@ -23,11 +23,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from texsyn.blocks import ENDLESS, Period
 from texsyn.images import InputError, Picture, Region, Size, to_unit, write_atomically
 from texsyn.models import METHODS
 
 FORMAT = 1
 OnProgress = Callable[[float, str], None]
+#: what a plane is asked through: a region's pixels, (h, w, c) in the exemplar's number type; may be called from threads
+Window = Callable[[Region], np.ndarray]
 
 
 class Cancel(Protocol):
@@ -114,12 +117,20 @@ class TextureModel(ABC):
         """How far, in output pixels, a pixel of render() looks for its inputs."""
         raise NotImplementedError(f"{self.method} pictures are made whole: pixels depend on all of it")
 
-    def render(self, region: Region, *, seed: int) -> Tensor:
-        """A window of the infinite picture, (c, h, w); equals the same window of any larger one, bit for bit.
+    def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
+        """The infinite picture of a seed, as a function from a region to its pixels.
 
-        Raises NotImplementedError for models that are not local.
+        Any region, negative and far away ones too, equals the same part of any larger one, bit for bit, in whatever
+        order and from however many threads it is asked for. What neighbouring regions share is kept for a while, so
+        ask one plane for many regions rather than many planes for one each. With a period the plane repeats: a region
+        of that size tiles. Raises NotImplementedError for models that are not local.
         """
         raise NotImplementedError(f"{self.method} pictures are made whole; fit an endless model to render regions")
+
+    def render(self, region: Region, *, seed: int, period: Period = ENDLESS) -> Tensor:
+        """A window of the plane, (c, h, w) in [0, 1] (a float exemplar keeps its range); see plane()."""
+        pixels = to_unit(self.plane(seed=seed, period=period)(region))
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def estimate_seconds(self, size: Size) -> float | None:
         """Seconds that synthesise(size) will take here, from a short measurement; None where nobody knows."""

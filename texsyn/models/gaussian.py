@@ -26,8 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texsyn.adsn import field
+from texsyn.blocks import ENDLESS, Blocks, Period
 from texsyn.images import Picture, Region, Size, from_unit, to_unit
-from texsyn.models.base import Synthesis, TextureModel, Watch
+from texsyn.models.base import Synthesis, TextureModel, Watch, Window
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 
@@ -75,19 +76,16 @@ class Gaussian(TextureModel):
     @one_torch_thread()  # the same bits whatever the number of threads, and no quarrel over busy cores
     def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
         watch = watch or Watch()
-        if self.config.periodic:
-            values = self._torus(size, seed)
-        else:
-            values = self._plane(Region(0, 0, size.height, size.width), seed, watch)
+        period = (size.height, size.width) if self.config.periodic else ENDLESS
+        pixels = self._blocks(seed, period, watch).window(Region(0, 0, size.height, size.width))
         watch.step(1.0, "done")
-        return _synthesis(values, self.exemplar)
+        return _synthesis(pixels, self.exemplar)
 
-    @one_torch_thread()
-    def render(self, region: Region, *, seed: int) -> Tensor:
+    def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
         if self.config.periodic:
-            return super().render(region, seed=seed)
-        pixels = _synthesis(self._plane(region, seed, Watch()), self.exemplar).pixels
-        return torch.from_numpy(to_unit(pixels)).permute(2, 0, 1).contiguous()
+            return super().plane(seed=seed, period=period)
+        blocks = self._blocks(seed, period, Watch())
+        return lambda region: _synthesis(blocks.window(region), self.exemplar).pixels
 
     @property
     def halo(self) -> int:
@@ -101,27 +99,18 @@ class Gaussian(TextureModel):
         height, width = (next_fast_len(max(n, BLOCK) + n - 1, real=True) for n in self._u.shape[1:])
         return height, width
 
-    def _plane(self, region: Region, seed: int, watch: Watch) -> Tensor:
-        """(C, height, width) float32 of any region, whole blocks at a time; a block is the same for every region."""
-        noise, (height, width) = NoiseField(seed), self._window()
+    def _blocks(self, seed: int, period: Period, watch: Watch) -> Blocks:
+        """The plane (H, W, C) float32, in blocks that are the same for every window."""
+        noise, (height, width) = NoiseField(seed, period=period), self._window()
         n_before, m_before = self._u.shape[1] - 1, self._u.shape[2] - 1
-        block = Size(height - n_before, width - m_before)
-        values = torch.empty(len(self._u), region.height, region.width)
-        rows = range(region.top // block.height, -(-region.bottom // block.height))
-        for i in rows:
-            watch.step((i - rows.start) / len(rows), f"row of blocks {i - rows.start + 1} of {len(rows)}")
-            for j in range(region.left // block.width, -(-region.right // block.width)):
-                here = Region(i * block.height, j * block.width, block.height, block.width)
-                window = noise.normal(Region(here.top - n_before, here.left - m_before, height, width))
-                common = region.intersect(here)
-                assert common is not None
-                _cut(values, region, common)[:] = _cut(self._field(window), here, common)
-        return values
 
-    def _torus(self, size: Size, seed: int) -> Tensor:
-        noise = NoiseField(seed).normal(Region(0, 0, size.height, size.width))
-        before = [(n - 1, 0) for n in self._u.shape[1:]]
-        return self._field(np.pad(noise, before, mode="wrap"))
+        @one_torch_thread()
+        def block(here: Region) -> np.ndarray:
+            watch.step(0.0, f"block at {here.left}, {here.top}")
+            window = noise.normal(Region(here.top - n_before, here.left - m_before, height, width))
+            return self._field(window)[:, : here.height, : here.width].permute(1, 2, 0).contiguous().numpy()
+
+        return Blocks(block, Size(height - n_before, width - m_before), period, kept=8)
 
     def _field(self, noise: np.ndarray) -> Tensor:
         """adsn.field a channel at a time: a third more FFTs than all at once, in a third of the memory."""
@@ -178,7 +167,7 @@ class RandomPhase(TextureModel):
         spot = spot_on_torus(periodic_component(_central(self._u, size)), size, self.config.fade)
         values = self._u.mean((1, 2), keepdim=True) + randomise_phase(spot, torch.from_numpy(noise).to(spot))
         watch.step(1.0, "done")
-        return _synthesis(values.float().cpu(), self.exemplar)
+        return _synthesis(values.float().cpu().permute(1, 2, 0).numpy(), self.exemplar)
 
 
 def randomise_phase(f: Tensor, noise: Tensor) -> Tensor:
@@ -247,14 +236,8 @@ def _planes(exemplar: Picture) -> Tensor:
     return torch.from_numpy(to_unit(exemplar.pixels)).permute(2, 0, 1).double()
 
 
-def _cut(a: Tensor, has: Region, wants: Region) -> Tensor:
-    top, left = wants.top - has.top, wants.left - has.left
-    return a[:, top : top + wants.height, left : left + wants.width]
-
-
-def _synthesis(values: Tensor, exemplar: Picture) -> Synthesis:
-    """values (C, H, W) in the exemplar's depth, with the share of them that its range cut off."""
-    v = values.permute(1, 2, 0).numpy()
+def _synthesis(v: np.ndarray, exemplar: Picture) -> Synthesis:
+    """v (H, W, C) in the exemplar's depth, with the share of values that its range cut off."""
     clipped = 0.0 if exemplar.pixels.dtype.kind == "f" else float(((v < 0) | (v > 1)).mean())
     pixels = np.ascontiguousarray(from_unit(v, exemplar.pixels.dtype))
     return Synthesis(pixels, None, [{"level": 0, "size": f"{v.shape[1]}x{v.shape[0]}", "clipped": round(clipped, 4)}])

@@ -33,9 +33,10 @@ import torch
 from torch import Tensor
 
 from texsyn.adsn import exact_field
+from texsyn.blocks import ENDLESS, Period
 from texsyn.coordinates import children, correct, inside, take, vote, wrap
 from texsyn.images import InputError, Picture, Region, Size, to_unit
-from texsyn.models.base import Synthesis, TextureModel, Watch
+from texsyn.models.base import Synthesis, TextureModel, Watch, Window
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import NearestIndex, one_torch_thread
 from texsyn.ot.semidiscrete import solve
@@ -242,12 +243,16 @@ class Texto(TextureModel):
         at = source.cpu().numpy()
         return Synthesis(self.exemplar.pixels[at[..., 0], at[..., 1]], at, evidence)
 
-    def render(self, region: Region, *, seed: int) -> Tensor:
+    def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
         if not self.config.endless:
-            return super().render(region, seed=seed)
-        with one_torch_thread():
-            at = self._plane(region, seed, Watch())[0].cpu().numpy()
-        return torch.from_numpy(to_unit(self.exemplar.pixels[at[..., 0], at[..., 1]])).permute(2, 0, 1).contiguous()
+            return super().plane(seed=seed, period=period)
+
+        def window(region: Region) -> np.ndarray:
+            with one_torch_thread():
+                at = self._plane(region, seed, Watch())[0].cpu().numpy()
+            return self.exemplar.pixels[at[..., 0], at[..., 1]]
+
+        return window
 
     @property
     def halo(self) -> int:
