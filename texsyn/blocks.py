@@ -1,4 +1,4 @@
-"""An endless or periodic plane, computed in blocks on one absolute grid and kept for a while.
+"""An endless or periodic plane, computed in blocks on one absolute grid and kept for a while; rows shared by threads.
 
 A block is the same whoever asks for it, so whatever is assembled from blocks is the same too, also where the
 computation inside a block (an FFT, say) depends on what is computed together.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,6 +19,18 @@ from texsyn.images import Region, Size
 #: (rows, columns) after which a plane repeats; None on an axis that does not
 Period = tuple[int | None, int | None]
 ENDLESS: Period = (None, None)
+TILES = ("none", "x", "y", "xy")
+
+
+def period_of(tile: str, size: Size) -> Period:
+    """The period of a picture of that size that wraps on the named axes: "none", "x" (left to right), "y" or "xy".
+
+    >>> period_of("x", Size(height=2, width=3))
+    (None, 3)
+    """
+    if tile not in TILES:
+        raise ValueError(f"tile={tile!r} is not one of {', '.join(TILES)}")
+    return size.height if "y" in tile else None, size.width if "x" in tile else None
 
 
 class Blocks:
@@ -94,3 +107,18 @@ def _pieces(start: int, stop: int, side: int, period: int | None) -> Iterator[tu
         n = min(stop - at, end - home)
         yield k, slice(at - start, at - start + n), slice(home - k * side, home - k * side + n)
         at += n
+
+
+def share_rows(n_rows: int, threads: int, work: Callable[[int, int], None], *, least: int = 16) -> None:
+    """work(start, stop) for bands that make up 0..n_rows, by that many threads; no band smaller than `least`, but one.
+
+    work must write its rows somewhere of its own, and release the interpreter's lock to gain anything.
+    """
+    n = max(1, min(threads, n_rows // least))
+    edges = [n_rows * k // n for k in range(n + 1)]
+    if n == 1:
+        work(0, n_rows)
+        return
+    with ThreadPoolExecutor(n) as pool:
+        for done in [pool.submit(work, *band) for band in pairwise(edges)]:
+            done.result()

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from texsyn.blocks import ENDLESS, Period, share_rows
 from texsyn.images import Region, Size
 from texsyn.patches import extract
+from texsyn.pyramid import parent
 
 
 def take(exemplar: Tensor, source: Tensor) -> Tensor:
@@ -30,25 +32,39 @@ def take(exemplar: Tensor, source: Tensor) -> Tensor:
     return exemplar[at[..., 0], at[..., 1]]
 
 
-def children(source: Tensor, region: Region, child: Region, size: Size) -> Tensor:
+def children(
+    source: Tensor, region: Region, child: Region, size: Size, fine: Period = ENDLESS, coarse: Period = ENDLESS
+) -> Tensor:
     """The map one level finer: a pixel's four children take its source doubled, plus 0 or 1.
 
     source (H, W, 2) covers region of the coarse level, child is the wanted region of the fine level, size the fine
-    exemplar's. region must hold pyramid.coarser(child).
+    exemplar's; fine and coarse are the levels' periods. region must hold pyramid.coarser(child, fine, coarse).
     """
-    device = source.device
-    y = torch.arange(child.top, child.top + child.height, device=device)
-    x = torch.arange(child.left, child.left + child.width, device=device)
-    rows, columns = y.div(2, rounding_mode="floor") - region.top, x.div(2, rounding_mode="floor") - region.left
-    fine = 2 * source[rows][:, columns]
-    fine[..., 0] += y.remainder(2)[:, None]
-    fine[..., 1] += x.remainder(2)[None, :]
-    fine[..., 0].clamp_(max=size.height - 1)
-    fine[..., 1].clamp_(max=size.width - 1)
-    return fine
+    rows, y = _parents(child.top, child.height, region.top, fine[0], coarse[0], source.device)
+    columns, x = _parents(child.left, child.width, region.left, fine[1], coarse[1], source.device)
+    doubled = 2 * source[rows][:, columns]
+    doubled[..., 0] += y[:, None]
+    doubled[..., 1] += x[None, :]
+    doubled[..., 0].clamp_(max=size.height - 1)
+    doubled[..., 1].clamp_(max=size.width - 1)
+    return doubled
 
 
-def vote(exemplar: Tensor, source: Tensor, w: int) -> Tensor:
+def _parents(
+    start: int, n: int, first: int, fine: int | None, coarse: int | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """For n rows from start: each one's parent, counted from row first, and the child's number: 0, 1, or 2."""
+    at = range(start, start + n)
+    of = [parent(y, fine, coarse) for y in at]
+    if fine is None or coarse is None:
+        child = [y - 2 * p for y, p in zip(at, of, strict=True)]
+    else:
+        child = [y % fine - 2 * (p % coarse) for y, p in zip(at, of, strict=True)]
+    index = torch.tensor([p - first for p in of], device=device)
+    return index, torch.tensor(child, dtype=torch.int32, device=device)
+
+
+def vote(exemplar: Tensor, source: Tensor, w: int, *, threads: int = 1) -> Tensor:
     """Average, rounded half up, of the overlapping w x w exemplar patches centred at source.
 
     exemplar (h, w, C) codes, source (H + 2r, W + 2r, 2), r = w // 2, at least r from the exemplar's border. Returns
@@ -58,7 +74,8 @@ def vote(exemplar: Tensor, source: Tensor, w: int) -> Tensor:
     h, wd = source.shape[0] - 2 * r, source.shape[1] - 2 * r
     if _compiled(source):
         out = np.empty((h, wd, exemplar.shape[2]), np.uint8)
-        _vote(exemplar.contiguous().numpy(), source.contiguous().numpy(), w, out)
+        e, s = exemplar.contiguous().numpy(), source.contiguous().numpy()
+        share_rows(h, threads, lambda top, end: _vote(e, s[top : end + 2 * r], w, out[top:end]))
         return torch.from_numpy(out)
     return _vote_torch(exemplar, source, w)
 
@@ -72,7 +89,9 @@ def inside(source: Tensor, size: Size, w: int) -> Tensor:
     return moved
 
 
-def correct(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None = None) -> Tensor:
+def correct(
+    u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None = None, *, threads: int = 1
+) -> Tensor:
     """One coherent correction: each pixel takes the best of the nine sources that its neighbours propose.
 
     A neighbour at offset (dy, dx) with source s proposes s - (dy, dx), kept where its patch fits. The best minimises
@@ -89,7 +108,12 @@ def correct(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | N
     if _compiled(source):
         out = np.empty((h, wd, 2), np.int32)
         bias = np.zeros(0, np.int32) if psi is None else psi.numpy()
-        _correct(u.contiguous().numpy(), source.contiguous().numpy(), exemplar.contiguous().numpy(), w, bias, out)
+        x, s, e = u.contiguous().numpy(), source.contiguous().numpy(), exemplar.contiguous().numpy()
+
+        def band(top: int, end: int) -> None:
+            _correct(x[top : end + 2 * r], s[top : end + 2], e, w, bias, out[top:end])
+
+        share_rows(h, threads, band)
         return torch.from_numpy(out)
     return _correct_torch(u, source, exemplar, w, psi)
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from texsyn.blocks import ENDLESS, Period
 from texsyn.images import Region, Size
 
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -67,15 +68,44 @@ def level_size(size: Size, level: int) -> Size:
     return Size(-(-size.height // 2**level), -(-size.width // 2**level))
 
 
-def coarser(region: Region) -> Region:
-    """The smallest region one level coarser whose pixels' children cover this one.
+def parent(at: int, fine: int | None = None, coarse: int | None = None) -> int:
+    """The row (or column) one level coarser whose children include row `at`; the child's number is at - 2 parent.
+
+    On a level of period `fine` over one of period `coarse`, numbers are those inside one period, and the last parent
+    of a period has one child where fine = 2 coarse - 1, three where fine = 2 coarse + 1.
+
+    >>> [parent(y) for y in (-1, 0, 1, 2)], [parent(y, 5, 3) for y in (-1, 0, 4, 5)]
+    ([-1, 0, 0, 1], [-1, 0, 2, 3])
+    >>> [parent(y, 5, 2) for y in (3, 4, 5)]
+    [1, 1, 2]
+    """
+    if fine is None or coarse is None:
+        return at // 2
+    return at // fine * coarse + min(at % fine // 2, coarse - 1)
+
+
+def coarser(region: Region, fine: Period = ENDLESS, coarse: Period = ENDLESS) -> Region:
+    """The smallest region one level coarser whose pixels' children cover this one; on planes with those periods.
 
     >>> coarser(Region(-3, 4, 6, 5))
     Region(top=-2, left=2, height=4, width=3)
     """
-    top, left = region.top // 2, region.left // 2
-    bottom, right = -(-(region.top + region.height) // 2), -(-(region.left + region.width) // 2)
+    top, left = parent(region.top, fine[0], coarse[0]), parent(region.left, fine[1], coarse[1])
+    bottom = parent(region.bottom - 1, fine[0], coarse[0]) + 1
+    right = parent(region.right - 1, fine[1], coarse[1]) + 1
     return Region(top, left, bottom - top, right - left)
+
+
+def level_period(period: Period, level: int) -> Period:
+    """The period of a plane's level: divided by 2^level, to the nearest integer, at least 1.
+
+    To the nearest, so that what a level has too many or too few does not add up over the levels.
+
+    >>> level_period((5, None), 2)
+    (1, None)
+    """
+    height, width = (None if p is None else max(1, (2 * p + 2**level) // 2 ** (level + 1)) for p in period)
+    return height, width
 
 
 def n_levels_for(size: Size, coarsest_side: int = 16) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 import texsyn
+from texsyn.blocks import period_of
 from texsyn.images import Picture, Size, parse_size, save
 from texsyn.images import load as load_picture
 from texsyn.models.base import Cancel, OnProgress, TextureModel, Watch, make_config, model_class
@@ -61,6 +62,7 @@ def synth(
     *,
     method: str = "texto",
     seed: int | None = None,
+    tile: str = "none",
     device: str = "auto",
     on_progress: OnProgress | None = None,
     cancel: Cancel | None = None,
@@ -69,8 +71,9 @@ def synth(
     """A picture of the given size with the texture of image.
 
     image: path, file bytes, array (h, w[, c]) or Picture. size: Size, (height, width), "1280x768" (width x height) or
-    "2x". seed: None draws one; it is in the result (what a method learns first is learned with seed 0). settings go to
-    the method's configuration (TextoConfig ...).
+    "2x". seed: None draws one; it is in the result (what a method learns first is learned with seed 0). tile: axes
+    on which the picture wraps without a seam, "none", "x" (left to right), "y" or "xy". settings go to the method's
+    configuration (TextoConfig ...).
     on_progress(fraction, message) is called now and then; cancel.is_set() is polled, and Cancelled raised.
 
     Raises InputError for a picture that cannot be used, ValueError for wrong arguments.
@@ -79,8 +82,9 @@ def synth(
     watch = Watch(on_progress, cancel)
     seed = fresh_seed() if seed is None else seed
     config, wanted = configure(method, settings, whole=True), as_size(size, exemplar.size)
+    period_of(tile, wanted)  # refuses unknown names before the work
     model = fit_model(exemplar, method, config, seed=0, device=device, watch=watch.part(0, 0.5))
-    return draw(model, wanted, seed=seed, watch=watch.part(0.5, 1) if model.tensors() else watch)
+    return draw(model, wanted, seed=seed, tile=tile, watch=watch.part(0.5, 1) if model.tensors() else watch)
 
 
 def fit(
@@ -120,10 +124,10 @@ def fit_model(exemplar: Picture, method: str, config: Any, *, seed: int, device:
     return model
 
 
-def draw(model: TextureModel, size: Size, *, seed: int, watch: Watch | None = None) -> Result:
+def draw(model: TextureModel, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Result:
     """One picture of a model, as a Result."""
     began = time.perf_counter()
-    made = model.synthesise(size, seed=seed, watch=watch)
+    made = model.synthesise(size, seed=seed, tile=tile, watch=watch)
     exemplar = model.exemplar
     palette, indices = None, None
     if made.source is not None and exemplar.indices is not None:  # a palette picture stays one
@@ -137,6 +141,7 @@ def draw(model: TextureModel, size: Size, *, seed: int, watch: Watch | None = No
         "settings": dataclasses.asdict(model.config),
         "size": str(size),
         "seed": seed,
+        "tile": tile,
         "fit_seed": model.fit_seed,
         "exemplar": {"name": exemplar.name, "size": str(exemplar.size), "sha256": exemplar.sha256},
         "pixels_sha256": image.sha256,

@@ -100,8 +100,11 @@ class TextureModel(ABC):
         """A model of the exemplar; config None means the method's defaults."""
 
     @abstractmethod
-    def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
-        """One picture of that size in the exemplar's depth, with its evidence."""
+    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
+        """One picture of that size in the exemplar's depth, with its evidence.
+
+        tile: the axes on which it wraps without a seam, "none", "x" (left to right), "y" or "xy".
+        """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -136,18 +139,23 @@ class TextureModel(ABC):
         """Seconds that synthesise(size) will take here, from a short measurement; None where nobody knows."""
         return None
 
-    def sample(self, size: Size | tuple[int, int], *, seed: int, n: int = 1) -> Tensor:
+    def sample(self, size: Size | tuple[int, int], *, seed: int, n: int = 1, tile: str = "none") -> Tensor:
         """n pictures (n, c, h, w), in [0, 1] (a float exemplar keeps its range); picture i is that of seed + i.
 
-        size is a Size or (height, width).
+        size is a Size or (height, width); tile as for synthesise(). Of local models without tile, the plane's window
+        with its top left corner at (0, 0).
         """
         size = size if isinstance(size, Size) else Size(*size)
-        pictures = [to_unit(self.synthesise(size, seed=seed + i).pixels) for i in range(n)]
+        pictures = [to_unit(self.synthesise(size, seed=seed + i, tile=tile).pixels) for i in range(n)]
         return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the model to one safetensors file, atomically. Raises OutputError, OutputExists."""
-        from safetensors.torch import save as to_bytes
+        write_atomically(path, self.to_bytes(), overwrite=overwrite)
+
+    def to_bytes(self) -> bytes:
+        """The file that save() writes; equal models have equal bytes."""
+        from safetensors.torch import save as safetensors_bytes
 
         from texsyn import __version__
 
@@ -167,7 +175,8 @@ class TextureModel(ABC):
         if self.exemplar.icc_profile:
             tensors["icc_profile"] = torch.frombuffer(bytearray(self.exemplar.icc_profile), dtype=torch.uint8)
         tensors |= {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.tensors().items()}
-        write_atomically(path, to_bytes(tensors, metadata={"texsyn": json.dumps(header)}), overwrite=overwrite)
+        made: bytes = safetensors_bytes(tensors, metadata={"texsyn": json.dumps(header)})
+        return made
 
 
 def model_class(method: str) -> type[TextureModel]:
@@ -184,7 +193,7 @@ def make_config(config_type: type, values: Mapping[str, Any]) -> Any:
     known = {f.name: f for f in dataclasses.fields(config_type)}
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"{config_type.__name__} has no setting {name!r}; it has {', '.join(known)}")
+            raise ValueError(f"{config_type.__name__} has no setting {name!r}; it has {', '.join(known) or 'none'}")
         default = known[name].default
         kinds = (int, float) if isinstance(default, float) else type(default)
         if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):

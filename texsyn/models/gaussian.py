@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texsyn.adsn import field
-from texsyn.blocks import ENDLESS, Blocks, Period
+from texsyn.blocks import ENDLESS, Blocks, Period, period_of
 from texsyn.images import Picture, Region, Size, from_unit, to_unit
 from texsyn.models.base import Synthesis, TextureModel, Watch, Window
 from texsyn.noise import NoiseField
@@ -38,9 +38,6 @@ BLOCK = 512  # least side of a block of the Gaussian plane; a block costs one FF
 @dataclass(frozen=True)
 class GaussianConfig:
     """Everything that shapes a Gaussian picture besides exemplar, size and seed."""
-
-    #: each picture tiles; it is then no window of a plane, and sizes below twice the exemplar's distort correlations
-    periodic: bool = False
 
 
 class Gaussian(TextureModel):
@@ -54,10 +51,10 @@ class Gaussian(TextureModel):
 
     method = "gaussian"
     config_type = GaussianConfig
+    local = True
 
     def __init__(self, exemplar: Picture, config: GaussianConfig | None = None, device: str = "cpu") -> None:
         super().__init__(exemplar, config or GaussianConfig(), device)
-        self.local = not self.config.periodic
         self._u = _planes(exemplar).to(self.device)
 
     @classmethod
@@ -74,23 +71,21 @@ class Gaussian(TextureModel):
         return cls(exemplar, config, device)
 
     @one_torch_thread()  # the same bits whatever the number of threads, and no quarrel over busy cores
-    def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
+    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
         watch = watch or Watch()
-        period = (size.height, size.width) if self.config.periodic else ENDLESS
+        period = period_of(tile, size)
         pixels = self._blocks(seed, period, watch).window(Region(0, 0, size.height, size.width))
         watch.step(1.0, "done")
         return _synthesis(pixels, self.exemplar)
 
     def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
-        if self.config.periodic:
-            return super().plane(seed=seed, period=period)
         blocks = self._blocks(seed, period, Watch())
         return lambda region: _synthesis(blocks.window(region), self.exemplar).pixels
 
     @property
     def halo(self) -> int:
         """Output pixels around a region whose noise enters its blocks, one side at most."""
-        return super().halo if self.config.periodic else max(self._window())
+        return max(self._window())
 
     def _window(self) -> tuple[int, int]:
         """Sides of the noise window of one block: the block, and the exemplar before it, at a length that FFTs like."""
@@ -160,8 +155,9 @@ class RandomPhase(TextureModel):
         return cls(exemplar, config, device)
 
     @one_torch_thread()
-    def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
+    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
         watch = watch or Watch()
+        period_of(tile, size)  # refuses unknown names; these pictures wrap on both axes anyway
         noise = NoiseField(seed).normal(Region(0, 0, size.height, size.width))
         watch.step(0.1, f"{size}")
         spot = spot_on_torus(periodic_component(_central(self._u, size)), size, self.config.fade)

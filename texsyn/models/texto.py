@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from texsyn.adsn import exact_field
-from texsyn.blocks import ENDLESS, Period
+from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
 from texsyn.coordinates import children, correct, inside, take, vote, wrap
 from texsyn.images import InputError, Picture, Region, Size, to_unit
 from texsyn.models.base import Synthesis, TextureModel, Watch, Window
@@ -41,8 +41,11 @@ from texsyn.noise import NoiseField
 from texsyn.ot.nearest import NearestIndex, one_torch_thread
 from texsyn.ot.semidiscrete import solve
 from texsyn.patches import windows
-from texsyn.pyramid import coarser, level_size, n_levels_for, pyramid
+from texsyn.pyramid import coarser, level_period, level_size, n_levels_for, pyramid
 
+Map = Callable[[Region], Tensor]  #: from a region of one level to its source coordinates (H, W, 2)
+BLOCK, COARSE_BLOCK = Size(256, 256), Size(128, 128)  # of the finest transported level's map in planes, of the others'
+MENDED, MENDING_PASSES, MENDING_ATOMS = 4, 3, 65536  # see Texto._mend
 MAX_COARSEST_ATOMS = 40_000  # beyond it (very long strips) one pass over the coarsest level would take minutes
 
 
@@ -124,9 +127,32 @@ class Level:
         return NearestIndex(_centred(atoms), backend=self.backend, centre=False)
 
     def assign(self, patches: Tensor, psi: Tensor) -> Tensor:
-        """Winner among the atoms, (N,), for patches (N, C w w) of codes."""
+        """Winner among the atoms, (N,), for patches (N, C w w) of codes. One thread at a time: psi is kept inside."""
         self.index.set_bias(psi.float(), check=False)
         return self.index.argmin(_centred(patches), check=False)
+
+    def searches(self, potentials: Tensor) -> list[NearestIndex]:
+        """An index for each row of potentials (K, J), for any number of threads."""
+        found = []
+        for psi in potentials:
+            found.append(NearestIndex(self.index.y, backend=self.backend, centre=False))
+            found[-1].set_bias(psi.float())
+        return found
+
+    def nearest(self, patches: Tensor) -> Tensor:
+        """Coordinates (N, 2) of the nearest of the atoms, of every n-th where they are more than MENDING_ATOMS."""
+        return self.coordinates(self._some.argmin(_centred(patches), check=False) * self._stride)
+
+    @property
+    def _stride(self) -> int:
+        return -(-self.n_atoms // MENDING_ATOMS)
+
+    @cached_property
+    def _some(self) -> NearestIndex:
+        atom = torch.arange(0, self.n_atoms, self._stride, device=self.codes.device)
+        views = windows(self.codes, self.w)
+        atoms = views[atom // self.per_row, atom % self.per_row].reshape(len(atom), -1)
+        return NearestIndex(_centred(atoms), backend=self.backend, centre=False)
 
     def coordinates(self, atom: Tensor) -> Tensor:
         """Exemplar coordinates (..., 2) int32 of the atoms' centres."""
@@ -206,8 +232,9 @@ class Texto(TextureModel):
         config = config or TextoConfig(endless=True)
         model = cls(exemplar, config, device)
         if config.endless:
+            threads = torch.get_num_threads()
             with one_torch_thread():
-                model.psi = model._train(seed, watch or Watch())
+                model.psi = model._train(seed, threads, watch or Watch())
         return model
 
     def tensors(self) -> dict[str, Tensor]:
@@ -230,15 +257,17 @@ class Texto(TextureModel):
 
     # ---- pictures
 
-    def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
+    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
         watch = watch or Watch()
-        wanted = Region(0, 0, size.height, size.width)
+        period, threads = period_of(tile, size), torch.get_num_threads()
+        evidence: list[dict[str, Any]] = []
         with one_torch_thread():
             if self.config.endless:
-                source, evidence = self._plane(wanted, seed, watch)
+                watch.step(0.0, str(size))
+                maps = self._maps(seed, period, threads=threads, evidence=evidence)
             else:
-                torus, evidence = self._balanced(size, seed, watch.part(0, 0.95))
-                source = self._refine(lambda region: _torus_window(torus, region), wanted)
+                maps = self._picture(size, seed, period, threads, evidence, watch.part(0, 0.9))
+            source = maps(Region(0, 0, size.height, size.width))
         watch.step(1.0, "done")
         at = source.cpu().numpy()
         return Synthesis(self.exemplar.pixels[at[..., 0], at[..., 1]], at, evidence)
@@ -246,25 +275,55 @@ class Texto(TextureModel):
     def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
         if not self.config.endless:
             return super().plane(seed=seed, period=period)
+        return self._window(self._maps(seed, period, keep=True))
 
+    def render(self, region: Region, *, seed: int, period: Period = ENDLESS) -> Tensor:
+        if not self.config.endless:
+            return super().render(region, seed=seed, period=period)
+        pixels = self._window(self._maps(seed, period, threads=torch.get_num_threads()))(region)
+        return torch.from_numpy(to_unit(pixels)).permute(2, 0, 1).contiguous()
+
+    def picture(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Window:
+        """A balanced picture of that size, as a function from a region of it to its pixels.
+
+        The transported levels are made here, once and whole; the finer ones when a region is asked for.
+        """
+        if self.config.endless:
+            raise ValueError("endless pictures need no size; ask plane() for regions")
+        with one_torch_thread():
+            return self._window(self._picture(size, seed, period_of(tile, size), 1, [], watch or Watch()))
+
+    def _window(self, maps: Map) -> Window:
         def window(region: Region) -> np.ndarray:
             with one_torch_thread():
-                at = self._plane(region, seed, Watch())[0].cpu().numpy()
-            return self.exemplar.pixels[at[..., 0], at[..., 1]]
+                at = maps(region).cpu().numpy()
+            pixels: np.ndarray = self.exemplar.pixels[at[..., 0], at[..., 1]]
+            return pixels
 
         return window
+
+    def halos(self) -> list[int]:
+        """For each level, finest first: how far, in its pixels, a pixel of its map looks at the next coarser map.
+
+        The last number, of the coarsest level, is how far it looks at noise.
+        """
+        c = self.config
+        fine = (2 * c.fine_votes + c.fine_corrections) * (c.patch_size // 2)
+        halos = [self._transport_halo if level in self.transported else fine for level in self.levels]
+        coarsest = self.levels[-1].size
+        return [*halos[:-1], halos[-1] + max(coarsest.height, coarsest.width) - 1]
+
+    @property
+    def _transport_halo(self) -> int:
+        r, n = self.config.patch_size // 2, self.config.transport_corrections
+        return (2 * self.config.endless_passes - 1) * r + (1 + (n - 1) * r if n else 0)
 
     @property
     def halo(self) -> int:
         """Output pixels around a region whose noise it depends on, one side, rounded up to the coarsest grid."""
         if not self.config.endless:
             return super().halo
-        total = 0
-        for level in self.levels:  # finest first
-            total += (self._transport_halo() if level in self.transported else self._fine_halo()) * 2**level.number
-            total += 2**level.number  # region rounding on the way down
-        kernel = max(self.levels[-1].size.height, self.levels[-1].size.width)
-        return total + kernel * 2 ** self.levels[-1].number
+        return sum((h + 1) * 2**s for s, h in enumerate(self.halos()))
 
     def estimate_seconds(self, size: Size) -> float:
         level = self.transported[-1]
@@ -289,50 +348,80 @@ class Texto(TextureModel):
                 seconds += self._n_passes(level, positions) * (positions * n_atoms * per_score + batches * 70e-6)
         return seconds
 
-    def _fine_halo(self) -> int:
-        return (2 * self.config.fine_votes + self.config.fine_corrections) * (self.config.patch_size // 2)
+    def _picture(
+        self, size: Size, seed: int, period: Period, threads: int, evidence: list[dict[str, Any]], watch: Watch
+    ) -> Map:
+        """The map of a balanced picture, its transported levels done."""
+        torus = self._balanced(size, seed, period, watch, evidence)
+        watch.step(1.0, "finer levels")
+        return self._finer(lambda region: _torus_window(torus, region), period, threads)
 
-    def _transport_halo(self) -> int:
-        r, n = self.config.patch_size // 2, self.config.transport_corrections
-        return (2 * self.config.endless_passes - 1) * r + (1 + (n - 1) * r if n else 0)
-
-    def _refine(self, coarse_map: Any, wanted: Region) -> Tensor:
-        """From the map of the finest transported level to the map of level 0 on a region of it.
-
-        coarse_map(region) gives any window of that map. Each fine level is computed on as much as the next ones need.
-        """
-        needed = [wanted]  # finest first
-        for _ in self.corrected:
-            needed.append(coarser(needed[-1].grow(self._fine_halo())))
-        region = needed.pop()
-        source: Tensor = coarse_map(region)
+    def _finer(self, below: Map, period: Period, threads: int) -> Map:
+        """From the map of the finest transported level to that of level 0."""
         for level in self.corrected:
-            target = needed.pop()
-            source = children(source, region, target.grow(self._fine_halo()), level.size)
-            for k in range(self.config.fine_votes + self.config.fine_corrections):
-                if k < self.config.fine_votes:
-                    u = vote(level.codes, inside(source, level.size, level.w), level.w)
-                else:
-                    u = take(level.codes, source)
-                source = correct(u, source, level.codes, level.w)
-            region = target
+            below = partial(self._corrected_map, level, below, period, threads)
+        return below
+
+    def _corrected_map(self, level: Level, below: Map, period: Period, threads: int, region: Region) -> Tensor:
+        """A fine level's map on a region: the children of the coarser map, votes and corrections."""
+        c, region = self.config, region.grow(self.halos()[level.number])
+        ends = _uneven_ends(period, level.number)
+        margin = 2 * (level.w // 2) * MENDING_PASSES if any(ends) else 0
+        source = self._children(level, below, period, region.grow(margin))
+        if any(ends):
+            source = self._mend(level, source, region.grow(margin), ends)
+        for k in range(c.fine_votes + c.fine_corrections):
+            if k < c.fine_votes:
+                u = vote(level.codes, inside(source, level.size, level.w), level.w, threads=threads)
+            else:
+                u = take(level.codes, source)
+            source = correct(u, source, level.codes, level.w, threads=threads)
         return source
+
+    def _mend(self, level: Level, source: Tensor, region: Region, ends: Period) -> Tensor:
+        """source (H, W, 2) on a region, with the places where uneven periods end made anew; it shrinks by the margin.
+
+        There a row or column of children is missing or too many, and corrections alone would leave a straight seam. A
+        few rounds of nearest patches and votes, on a band of MENDED pixels to each side, find patches that span it.
+        """
+        r = level.w // 2
+        for _ in range(MENDING_PASSES):
+            u = vote(level.codes, inside(source, level.size, level.w), level.w)
+            region, source = region.grow(-2 * r), source[2 * r : -2 * r, 2 * r : -2 * r].clone()
+            rows, columns = _near_the_end(region, ends)
+            views = windows(u, level.w)
+            for where in (rows[:, None] | columns[None, :]).to(u.device).nonzero().split(8192):
+                y, x = where[:, 0], where[:, 1]
+                source[y, x] = level.nearest(views[y, x].reshape(len(where), -1))
+        return source
+
+    def _children(self, level: Level, below: Map, period: Period, region: Region) -> Tensor:
+        fine, coarse = level_period(period, level.number), level_period(period, level.number + 1)
+        parents = coarser(region, fine, coarse)
+        return children(below(parents), parents, region, level.size, fine, coarse)
 
     # ---- balanced: psi moves while the picture is made
 
-    def _balanced(self, size: Size, seed: int, watch: Watch) -> tuple[Tensor, list[dict[str, Any]]]:
-        """The map of the finest transported level on a torus at least as large as size and as the exemplar."""
+    def _balanced(self, size: Size, seed: int, period: Period, watch: Watch, evidence: list[dict[str, Any]]) -> Tensor:
+        """The map of the finest transported level on a torus.
+
+        The torus has the period on its axes; on others it is at least as large as size and as the exemplar.
+        """
         coarsest = self.levels[-1]
-        need = level_size(size, coarsest.number)
-        canvas = Size(max(need.height, coarsest.size.height), max(need.width, coarsest.size.width))
-        u = self._start_on_torus(canvas, seed)
-        source, evidence = None, []
+        need, repeat = level_size(size, coarsest.number), level_period(period, coarsest.number)
+        height, width = (
+            repeat[0] or max(need.height, coarsest.size.height),
+            repeat[1] or max(need.width, coarsest.size.width),
+        )
+        u = self._start_on_torus(Size(height, width), seed)
+        source = None
         work = [s.n_atoms * 4.0**-s.number for s in self.transported]
         done = 0.0
         for level, share in zip(self.transported, work, strict=True):
             if source is not None:
-                whole = Region(0, 0, 2 * source.shape[0], 2 * source.shape[1])
-                source = children(source, coarser(whole), whole, level.size)
+                fine, coarse = level_period(period, level.number), level_period(period, level.number + 1)
+                whole = Region(0, 0, fine[0] or 2 * source.shape[0], fine[1] or 2 * source.shape[1])
+                source = children(source, coarser(whole, fine, coarse), whole, level.size, fine, coarse)
                 u = take(level.codes, source)
             part = watch.part(done / sum(work), (done + share) / sum(work))
             u, source, psi, m0 = self._balance(level, u, seed, part)
@@ -340,7 +429,7 @@ class Texto(TextureModel):
             evidence.append(_evidence(level, source, m0))
             done += share
         assert source is not None
-        return source, evidence
+        return source
 
     def _start_on_torus(self, canvas: Size, seed: int) -> Tensor:
         coarsest = self.levels[-1]
@@ -404,60 +493,77 @@ class Texto(TextureModel):
 
     # ---- endless: psi frozen, everything local
 
-    def _plane(self, wanted: Region, seed: int, watch: Watch) -> tuple[Tensor, list[dict[str, Any]]]:
-        """The map of level 0 on a region of the plane, by computing at each level what the next one needs."""
-        assert self.psi is not None, "an endless model is made by fit() or load()"
-        needed = [wanted]
-        for _ in self.corrected:
-            needed.append(coarser(needed[-1].grow(self._fine_halo())))
-        needed = needed[-1:]
-        for _ in self.transported[1:]:
-            needed.append(coarser(needed[-1].grow(self._transport_halo())))
-        region = needed.pop()
-        u = self._start_on_plane(region.grow(self._transport_halo()), seed)
-        source: Tensor | None = None
-        evidence = []
-        for i, level in enumerate(self.transported):
-            watch.step(i / len(self.transported), f"level {level.number}: {region.width}x{region.height}")
-            if source is not None:
-                target = needed.pop()
-                source = children(source, region, target.grow(self._transport_halo()), level.size)
-                u, region = take(level.codes, source), target
-            source = self._transport(level, u, periodic=False)
-            evidence.append(_evidence(level, source))
-        assert source is not None
-        finest = source
-        watch.step(0.9, "finer levels")
-        return self._refine(lambda r: _window(finest, region, r), wanted), evidence
+    def _maps(
+        self,
+        seed: int,
+        period: Period,
+        *,
+        keep: bool = False,
+        threads: int = 1,
+        evidence: list[dict[str, Any]] | None = None,
+    ) -> Map:
+        """The map of level 0 on any region of the plane, by computing at each level what the next one needs.
 
-    def _start_on_plane(self, region: Region, seed: int) -> Tensor:
+        keep: the transported levels in blocks that are kept, for many regions; otherwise just what is asked for.
+        """
+        assert self.psi is not None, "an endless model is made by fit() or load()"
+        coarsest = self.levels[-1]
+        noise = NoiseField(seed, coarsest.number, period=level_period(period, coarsest.number))
+        below: Map = partial(self._start_on_plane, noise)
+        for level in self.transported:
+            below = partial(self._transported_map, level, below, period, threads, evidence)
+            if keep:
+                below = _in_blocks(
+                    below,
+                    BLOCK if level is self.transported[-1] else COARSE_BLOCK,
+                    level_period(period, level.number),
+                    self.device,
+                )
+        return self._finer(below, period, threads)
+
+    def _transported_map(
+        self,
+        level: Level,
+        below: Map,
+        period: Period,
+        threads: int,
+        evidence: list[dict[str, Any]] | None,
+        region: Region,
+    ) -> Tensor:
+        """A transported level's map on a region: from the coarser map, at the coarsest level from noise."""
+        grown = region.grow(self._transport_halo)
+        u = below(grown) if level is self.levels[-1] else take(level.codes, self._children(level, below, period, grown))
+        source = self._transport(level, u, threads)
+        if evidence is not None:
+            evidence.append(_evidence(level, source))
+        return source
+
+    def _start_on_plane(self, noise: NoiseField, region: Region) -> Tensor:
         coarsest = self.levels[-1]
         h, w = coarsest.size.height, coarsest.size.width
         grown = Region(region.top - h + 1, region.left - w + 1, region.height + h - 1, region.width + w - 1)
-        noise = torch.from_numpy(NoiseField(seed, coarsest.number).integers(grown)).to(self.device)
-        return exact_field(coarsest.codes.permute(2, 0, 1), noise).permute(1, 2, 0).contiguous()
+        values = torch.from_numpy(noise.integers(grown)).to(self.device)
+        return exact_field(coarsest.codes.permute(2, 0, 1), values).permute(1, 2, 0).contiguous()
 
-    def _transport(self, level: Level, u: Tensor, *, periodic: bool) -> Tensor:
-        """Passes and corrections of one level with its frozen potentials; open pictures shrink by the halo."""
+    def _transport(self, level: Level, u: Tensor, threads: int) -> Tensor:
+        """Passes and corrections of one level with its frozen potentials; the picture shrinks by the halo."""
         assert self.psi is not None
-        potentials = self.psi[level.number]
-        for k, psi in enumerate(potentials):
-            source = self._assign_all(level, u, psi, periodic=periodic)
-            if k < len(potentials) - 1:
-                u = vote(level.codes, wrap(source, level.w // 2) if periodic else source, level.w)
-        if periodic:
-            return self._correct_on_torus(level, u, source, potentials[-1])
+        searches = self._searches[level.number]
+        for k, search in enumerate(searches):
+            source = level.coordinates(_assign_all(search, u, level.w, threads))
+            if k < len(searches) - 1:
+                u = vote(level.codes, source, level.w, threads=threads)
         for _ in range(self.config.transport_corrections):
-            source = correct(u, source, level.codes, level.w, potentials[-1])
+            source = correct(u, source, level.codes, level.w, self.psi[level.number][-1], threads=threads)
             u = take(level.codes, source)
         return source
 
-    def _assign_all(self, level: Level, u: Tensor, psi: Tensor, *, periodic: bool) -> Tensor:
-        views = windows(wrap(u, level.w // 2) if periodic else u, level.w)
-        rows = [level.assign(v.reshape(-1, v[0, 0].numel()), psi) for v in views.split(max(1, 16384 // views.shape[1]))]
-        return level.coordinates(torch.cat(rows)).view(*views.shape[:2], 2)
+    @cached_property
+    def _searches(self) -> dict[int, list[NearestIndex]]:
+        assert self.psi is not None
+        return {level.number: level.searches(self.psi[level.number]) for level in self.transported}
 
-    def _train(self, seed: int, watch: Watch) -> dict[int, Tensor]:
+    def _train(self, seed: int, threads: int, watch: Watch) -> dict[int, Tensor]:
         """Frozen potentials for every (level, pass), each solved on the training field as it then is."""
         factor = self.config.training_factor
         coarsest = self.levels[-1]
@@ -469,17 +575,20 @@ class Texto(TextureModel):
                 source = children(source, coarser(whole), whole, level.size)
                 u = take(level.codes, source)
             part = watch.part((4.0**i - 1) / 4 ** len(self.transported), 4.0 ** (i + 1 - len(self.transported)))
-            found[level.number], u, source = self._train_level(level, u, seed, part)
+            found[level.number], u, source = self._train_level(level, u, seed, threads, part)
             source = self._correct_on_torus(level, u, source, found[level.number][-1])
         return found
 
-    def _train_level(self, level: Level, u: Tensor, seed: int, watch: Watch) -> tuple[Tensor, Tensor, Tensor]:
+    def _train_level(
+        self, level: Level, u: Tensor, seed: int, threads: int, watch: Watch
+    ) -> tuple[Tensor, Tensor, Tensor]:
         n_passes, potentials = self.config.endless_passes, []
         generator = torch.Generator().manual_seed(seed % 2**63)
         for k in range(n_passes):
             watch.step(k / n_passes, f"training level {level.number}, pass {k + 1} of {n_passes}")
             potentials.append(self._solve_frozen(level, u, generator).round().to(torch.int32))
-            source = self._assign_all(level, u, potentials[-1], periodic=True)
+            search = level.searches(potentials[-1][None])[0]
+            source = level.coordinates(_assign_all(search, wrap(u, level.w // 2), level.w, threads))
             if k < n_passes - 1:
                 u = vote(level.codes, wrap(source, level.w // 2), level.w)
         return torch.stack(potentials), u, source
@@ -504,15 +613,47 @@ class Texto(TextureModel):
         return solution.psi
 
 
+def _uneven_ends(period: Period, level: int) -> Period:
+    """The level's period on the axes where it is not twice the coarser level's; None on the others."""
+    fine, coarse = level_period(period, level), level_period(period, level + 1)
+    rows, columns = (None if f is None or c is None or f == 2 * c else f for f, c in zip(fine, coarse, strict=True))
+    return rows, columns
+
+
+def _near_the_end(region: Region, ends: Period) -> tuple[Tensor, Tensor]:
+    """For the rows and for the columns of a region: which lie within MENDED of where such a period ends."""
+    rows, columns = (
+        torch.tensor([p is not None and (at + MENDED) % p < 2 * MENDED for at in range(start, stop)])
+        for p, start, stop in ((ends[0], region.top, region.bottom), (ends[1], region.left, region.right))
+    )
+    return rows, columns
+
+
+def _assign_all(search: NearestIndex, u: Tensor, w: int, threads: int) -> Tensor:
+    """Winners (H - w + 1, W - w + 1) of all patches of u (H, W, C), codes."""
+    views = windows(u, w)
+    winner = torch.empty(views.shape[:2], dtype=torch.long, device=u.device)
+    step = max(1, 8192 // views.shape[1])
+
+    def band(start: int, stop: int) -> None:
+        for top in range(start, stop, step):
+            rows = views[top : min(top + step, stop)]
+            patches = _centred(rows.reshape(-1, views[0, 0].numel()))
+            winner[top : top + len(rows)] = search.argmin(patches, check=False).view(len(rows), -1)
+
+    share_rows(len(views), threads if u.device.type == "cpu" else 1, band)
+    return winner
+
+
+def _in_blocks(maps: Map, block: Size, period: Period, device: torch.device) -> Map:
+    blocks = Blocks(lambda region: maps(region).cpu().numpy(), block, period)
+    return lambda region: torch.from_numpy(blocks.window(region)).to(device)
+
+
 def _torus_window(torus: Tensor, region: Region) -> Tensor:
     rows = torch.arange(region.top, region.top + region.height, device=torus.device).remainder(torus.shape[0])
     columns = torch.arange(region.left, region.left + region.width, device=torus.device).remainder(torus.shape[1])
     return torus[rows][:, columns]
-
-
-def _window(a: Tensor, has: Region, wants: Region) -> Tensor:
-    top, left = wants.top - has.top, wants.left - has.left
-    return a[top : top + wants.height, left : left + wants.width]
 
 
 def _shuffled(field: NoiseField, region: Region) -> np.ndarray:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -29,15 +30,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texsyn.adsn import field, patch_law
+from texsyn.blocks import ENDLESS, Blocks, Period, period_of
 from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
-from texsyn.models.base import Synthesis, TextureModel, Watch
+from texsyn.models.base import Synthesis, TextureModel, Watch, Window
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import NearestIndex, one_torch_thread
 from texsyn.ot.semidiscrete import Sampler, from_points, solve, unique_atoms
 from texsyn.patches import extract, windows
-from texsyn.pyramid import coarser, level_size
+from texsyn.pyramid import coarser, level_period, level_size
 
 SMALLEST = 8  # shorter side of an exemplar
+FITTED = 4  # rows on each side of a period's end that work off what doubling has too many or too few
+BLOCK = 128  # side of the blocks in which the coarsest scale's Gaussian texture is computed
 PATCHES_AT_ONCE = 2**15  # assigned at a time: 3.5 MB for 3x3 RGB
 TRAINING_PATCHES = 2**18  # that a potential above the coarsest scale is solved on: 28 MB for 3x3 RGB
 
@@ -131,11 +135,11 @@ class Scale:
 class Texto2018(TextureModel):
     """The published method; see the module's docstring.
 
-    A picture is the window of an endless plane with its top left corner at (0, 0). The maps are exact for every window;
-    only the start, an FFT over the window, is rounded differently, by some 1e-16, so that a crop of a larger picture of
-    the same seed differs at most in a few stray patches. Hence not local for now.
+    A picture is the window of an endless plane with its top left corner at (0, 0). Its start is computed in blocks on
+    an absolute grid; from there every pixel is one sum in one order, so that any window has the same bits.
     """
 
+    local = True
     method = "texto-2018"
     config_type = Texto2018Config
 
@@ -161,11 +165,10 @@ class Texto2018(TextureModel):
         # Departure: as published this synthesis has the exemplar's size. From 256x256 that makes 4,096 patches at the
         # scale above the coarsest, and v fits these: mass errors of 0.3 to 0.4 there on other pictures, now 0.1.
         side = model.config.training_side
-        needed = model._needed(Region(0, 0, side, side))
         law = gaussian_law(model.scales[-1].u, model.config.patch_size)
-        U = model._gaussian(needed[-1], NoiseField(seed, len(needed) - 1, channel=1))  # channel 0 is for pictures
+        start = model._start(NoiseField(seed, len(model.scales) - 1, channel=1))  # channel 0 is for pictures
         for scale in reversed(model.scales):
-            watch.step(1 - (scale.s + 1) / len(needed), f"scale {scale.s}: {scale.n_atoms} atoms")
+            watch.step(1 - (scale.s + 1) / len(model.scales), f"scale {scale.s}: {scale.n_atoms} atoms")
             row = torch.randperm(scale.n_patches, generator=generator)[: scale.n_atoms]  # without replacement
             scale.choose(torch.stack([row // scale.per_row, row % scale.per_row], 1).to(torch.int32))
             # Departure: our solver. Published: 100,000 steps of one draw each, slower and with twice the error.
@@ -173,50 +176,85 @@ class Texto2018(TextureModel):
             solution = solve(law, scale.y, tol=model.config.tol, max_samples=n_draws, generator=generator)
             scale.v, scale.mass_error = solution.psi.float(), solution.residual
             if scale.s > 0:
-                U = model._up(scale, U, needed)[0]
+                finer = level_size(Size(side, side), scale.s - 1)
+                U = model._input(scale.s - 1, start, ENDLESS, Region(0, 0, finer.height, finer.width))
                 law = empirical_law(U, model.config.patch_size, generator)
         watch.step(1.0, "fitted")
         return model
 
     @one_torch_thread()
-    def synthesise(self, size: Size, *, seed: int, watch: Watch | None = None) -> Synthesis:
+    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
         """Synthesis: a Gaussian U at the coarsest scale; at each, U becomes the average of T(x) over its patches x."""
-        watch, evidence = watch or Watch(), []
-        needed = self._needed(Region(0, 0, size.height, size.width))
-        U = self._gaussian(needed[-1], NoiseField(seed, len(needed) - 1))
-        for scale in reversed(self.scales):
-            watch.step(4.0 ** -(scale.s + 1), f"scale {scale.s}: {U.shape[2]}x{U.shape[1]}")
-            U, j = self._up(scale, U, needed)
-            evidence.append(_evidence(scale, j))
+        watch = watch or Watch()
+        evidence: list[dict[str, Any]] = []
+        period = period_of(tile, size)
+        start = self._start_of(seed, period)
+        watch.step(0.1, str(size))
+        U = self._output(0, start, period, Region(0, 0, size.height, size.width), evidence)
         watch.step(1.0, "done")  # nothing after the last average but the exemplar's depth
-        pixels = from_unit(U.permute(1, 2, 0).cpu().numpy(), self.exemplar.pixels.dtype)
-        return Synthesis(np.ascontiguousarray(pixels), None, evidence)
+        return Synthesis(self._pixels(U), None, evidence)
 
-    def _needed(self, wanted: Region) -> list[Region]:
-        """For each scale, the window of U that transport() needs there, on the grid of that scale, to cover wanted."""
-        margin = self.config.patch_size - 1
-        needed = [wanted.grow(margin)]
-        for _ in self.scales[1:]:
-            needed.append(coarser(needed[-1]).grow(margin))
-        return needed
+    def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
+        start = self._start_of(seed, period)
 
-    def _up(self, scale: Scale, U: Tensor, needed: list[Region]) -> tuple[Tensor, Tensor]:
-        """transport(), cut to the window of the next scale."""
-        done, j = scale.transport(U)
-        if scale.s == 0:
-            return done, j
-        # Departure: U is never smaller than what all patches cover. Published pictures end where their patches do, and
-        # their border pixels are averages of fewer.
-        has, wants = needed[scale.s].grow(1 - scale.w), needed[scale.s - 1]
-        top, left = wants.top - 2 * has.top, wants.left - 2 * has.left
-        return done[:, top : top + wants.height, left : left + wants.width], j
+        @one_torch_thread()
+        def window(region: Region) -> np.ndarray:
+            return self._pixels(self._output(0, start, period, region))
 
-    def _gaussian(self, window: Region, noise: NoiseField) -> Tensor:
-        """The Gaussian texture of the coarsest scale on a window of the plane, float64 inside."""
+        return window
+
+    @property
+    def halo(self) -> int:
+        """Output pixels around a region whose noise enters it, one side, but for the size of the coarsest blocks."""
+        coarsest = self.scales[-1]
+        own = sum((self.config.patch_size - 1 + 1) * 2**scale.s for scale in self.scales)
+        return own + (max(coarsest.u.shape[1:]) + BLOCK) * 2**coarsest.s
+
+    def _pixels(self, U: Tensor) -> np.ndarray:
+        return np.ascontiguousarray(from_unit(U.permute(1, 2, 0).cpu().numpy(), self.exemplar.pixels.dtype))
+
+    def _output(
+        self, s: int, start: Blocks, period: Period, region: Region, evidence: list[dict[str, Any]] | None = None
+    ) -> Tensor:
+        """What scale s makes of its U on a region of its grid: (C, 2H, 2W), at the finest scale (C, H, W)."""
+        done, j = self.scales[s].transport(
+            self._input(s, start, period, region.grow(self.config.patch_size - 1), evidence)
+        )
+        if evidence is not None:
+            evidence.append(_evidence(self.scales[s], j))
+        return done
+
+    def _input(
+        self, s: int, start: Blocks, period: Period, region: Region, evidence: list[dict[str, Any]] | None = None
+    ) -> Tensor:
+        """U (C, H, W) of scale s on a region of its grid: Gaussian at the coarsest, else what the coarser one made.
+
+        Departure: U is never smaller than what all patches cover. Published pictures end where their patches do, and
+        their border pixels are averages of fewer.
+        """
+        if s == len(self.scales) - 1:
+            return torch.from_numpy(start.window(region)).permute(2, 0, 1).to(self.device)
+        fine, coarse = level_period(period, s), level_period(period, s + 1)
+        parents = coarser(region, fine, coarse).grow(int(period != ENDLESS))  # what interpolation may need
+        doubled = self._output(s + 1, start, period, parents, evidence)
+        U = _fitted(doubled, region.top, region.height, parents.top, fine[0], coarse[0], 1)
+        return _fitted(U, region.left, region.width, parents.left, fine[1], coarse[1], 2)
+
+    def _start_of(self, seed: int, period: Period) -> Blocks:
+        coarsest = len(self.scales) - 1
+        return self._start(NoiseField(seed, coarsest, period=level_period(period, coarsest)))
+
+    def _start(self, noise: NoiseField) -> Blocks:
+        """The Gaussian texture of the coarsest scale, float64 inside."""
         u = self.scales[-1].u.double()
         h, w = u.shape[1] - 1, u.shape[2] - 1
-        W = noise.normal(Region(window.top - h, window.left - w, window.height + h, window.width + w))
-        return field(u, torch.from_numpy(W).to(u)).float()
+
+        def block(here: Region) -> np.ndarray:
+            W = noise.normal(Region(here.top - h, here.left - w, BLOCK + h, BLOCK + w))
+            U = field(u, torch.from_numpy(W).to(u))[:, : here.height, : here.width]
+            return U.float().permute(1, 2, 0).contiguous().cpu().numpy()
+
+        return Blocks(block, Size(BLOCK, BLOCK), noise.period)
 
     def tensors(self) -> dict[str, Tensor]:
         """Positions and potential of each scale; the atoms themselves are cut out of the exemplar again."""
@@ -239,6 +277,35 @@ class Texto2018(TextureModel):
             scale.v = _expect(tensors, f"psi.{scale.s}", (scale.n_atoms,), torch.float32).to(model.device)
             scale.mass_error = error
         return model
+
+
+def _fitted(doubled: Tensor, start: int, n: int, first: int, fine: int | None, coarse: int | None, axis: int) -> Tensor:
+    """Rows start .. start + n of the plane from those of its doubled coarser plane, which begin at coarse row first.
+
+    Where a period is not twice the coarser one, the doubled plane has a row too many or too few: that is worked off
+    by linear interpolation over FITTED rows on both sides of the period's end, and leaves no edge there.
+    """
+    position = [_position(y, fine, coarse) - 2 * first for y in range(start, start + n)]
+    base = [math.floor(at) for at in position]
+    before = doubled.index_select(axis, torch.tensor(base, device=doubled.device))
+    t = torch.tensor([float(at - b) for at, b in zip(position, base, strict=True)], device=doubled.device)
+    if not bool(t.any()):
+        return before
+    after = doubled.index_select(axis, torch.tensor(base, device=doubled.device) + (t > 0).long())
+    return before + (t[:, None] if axis == 1 else t) * (after - before)
+
+
+def _position(y: int, fine: int | None, coarse: int | None) -> Fraction | int:
+    """Where row y of the plane lies among the rows of its doubled coarser plane."""
+    if fine is None or coarse is None:
+        return y
+    row, excess, n = y % fine, 2 * coarse - fine, min(FITTED, fine // 2)
+    here = y // fine * 2 * coarse + row
+    if row >= fine - n:  # the end of a period: half of the excess
+        return here + excess * Fraction(row - fine + n, 2 * n)
+    if row < n:  # its beginning: the other half
+        return here - excess * Fraction(n - row, 2 * n)
+    return here
 
 
 def gaussian_law(u: Tensor, w: int) -> Sampler:
