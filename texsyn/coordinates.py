@@ -139,16 +139,29 @@ def _compiled(a: Tensor) -> bool:
 @numba.njit(cache=True, nogil=True)
 def _vote(exemplar, source, w, out):  # type: ignore[no-untyped-def]
     r, area = w // 2, w * w
-    total = np.empty(exemplar.shape[2], np.int64)
+    n_channels = exemplar.shape[2]
+    total = np.empty(n_channels, np.int32)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
+            here_y, here_x = source[y + r, x + r, 0], source[y + r, x + r, 1]
+            coherent = True  # all patches agree on this pixel, as they do inside a verbatim piece
+            for i in range(w):
+                for j in range(w):
+                    coherent &= source[y + i, x + j, 0] + r - i == here_y
+                    coherent &= source[y + i, x + j, 1] + r - j == here_x
+                if not coherent:
+                    break
+            if coherent:
+                for c in range(n_channels):
+                    out[y, x, c] = exemplar[here_y, here_x, c]
+                continue
             total[:] = 0
             for i in range(w):
                 for j in range(w):
                     sy, sx = source[y + i, x + j, 0] + r - i, source[y + i, x + j, 1] + r - j
-                    for c in range(total.size):
+                    for c in range(n_channels):
                         total[c] += exemplar[sy, sx, c]
-            for c in range(total.size):
+            for c in range(n_channels):
                 out[y, x, c] = (2 * total[c] + area) // (2 * area)
 
 
@@ -172,15 +185,24 @@ def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
     flat_u = u.reshape(u.shape[0], -1)
     flat_e = exemplar.reshape(exemplar.shape[0], -1)
     n_channels = exemplar.shape[2]
+    proposed = np.empty((9, 2), np.int32)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            best, best_y, best_x = np.int64(1) << 62, -1, -1
+            n = 0
             for dy in range(-1, 2):
                 for dx in range(-1, 2):
                     cy = min(max(source[y + 1 + dy, x + 1 + dx, 0] - dy, r), last_y)
                     cx = min(max(source[y + 1 + dy, x + 1 + dx, 1] - dx, r), last_x)
-                    if cy == best_y and cx == best_x:
-                        continue
+                    new = True
+                    for k in range(n):
+                        new &= (proposed[k, 0] != cy) | (proposed[k, 1] != cx)
+                    if new:
+                        proposed[n, 0], proposed[n, 1] = cy, cx
+                        n += 1
+            best, best_k = np.int64(1) << 62, 0
+            if n > 1:  # where all agree, as inside a verbatim piece, there is nothing to compare
+                for k in range(n):
+                    cy, cx = proposed[k, 0], proposed[k, 1]
                     cost = np.int64(0)
                     if biased:
                         cost -= psi[(cy - r) * per_row + cx - r]
@@ -188,16 +210,16 @@ def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
                         u_row, e_row = flat_u[y + i], flat_e[cy - r + i]
                         u_at, e_at = x * n_channels, (cx - r) * n_channels
                         s = np.int32(0)
-                        for k in range(row):
-                            t = np.int32(u_row[u_at + k]) - np.int32(e_row[e_at + k])
+                        for m in range(row):
+                            t = np.int32(u_row[u_at + m]) - np.int32(e_row[e_at + m])
                             s += t * t
                         cost += s
                         if cost >= best:  # the remaining rows only add
                             break
                     if cost < best:
-                        best, best_y, best_x = cost, cy, cx
-            out[y, x, 0] = best_y
-            out[y, x, 1] = best_x
+                        best, best_k = cost, k
+            out[y, x, 0] = proposed[best_k, 0]
+            out[y, x, 1] = proposed[best_k, 1]
 
 
 def _correct_torch(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None) -> Tensor:
