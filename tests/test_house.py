@@ -43,7 +43,17 @@ FLOORS = {
 DOORS = 3
 SHARED_BY_MODELS = {"texsyn.models", "texsyn.models.base", "texsyn.models.layers"}
 FOR_DOORS_ONLY = {"matplotlib", "tqdm"}
-OPTIONAL = {"pykeops", "ot", "faiss", "skimage", "torchvision", "zarr", "dask", "distributed", "triton"}  # ot is POT, not texsyn.ot
+OPTIONAL = {
+    "pykeops",
+    "ot",
+    "faiss",
+    "skimage",
+    "torchvision",
+    "zarr",
+    "dask",
+    "distributed",
+    "triton",
+}  # ot is POT, not texsyn.ot
 #: draw from torch's global stream unless they are given a generator
 TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
 CLOCKS = {"time", "time_ns", "perf_counter", "perf_counter_ns", "process_time", "monotonic", "monotonic_ns"}

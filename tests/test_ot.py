@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from texsyn.ot import keops
-from texsyn.ot.nearest import SIMD, BackendError, NearestIndex, ieee_float32, nearest
+from texsyn.ot.fused import SIMD
+from texsyn.ot.nearest import BackendError, NearestIndex, ieee_float32, nearest
 from texsyn.ot.semidiscrete import c_transform, from_points, solve, unique_atoms
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="KeOps needs a C++ compiler, there is no g++")
@@ -125,7 +126,7 @@ def test_rows_outside_the_byte_range_fall_back_and_agree():
 @pytest.mark.skipif(not SIMD.has_byte_dot, reason="this processor has no integer dot product")
 def test_the_byte_path_is_taken(monkeypatch):
     calls = []
-    from texsyn.ot import nearest as module
+    from texsyn.ot import fused as module
 
     inner = module._fused_argmin
     monkeypatch.setattr(module, "_fused_argmin", lambda x, *rest: (calls.append(x.dtype.name), inner(x, *rest)))

@@ -29,14 +29,15 @@ def exact_field(u: Tensor, noise: Tensor) -> Tensor:
 
     u (C, h, w) uint8, noise (H+h-1, W+w-1) integers in units of 1/UNIT (NoiseField.integers). Returns (C, H, W)
     uint8, clipped to 0..255. Means are rounded to codes. Every product and sum is an integer below 2^53, so float64
-    adds them exactly in any order; the one division is correctly rounded everywhere. Costs H W C h w products: meant
+    adds them exactly in any order; the one division is by a tensor, which every device rounds correctly (by a number,
+    CUDA would multiply with its reciprocal). Costs H W C h w products: meant
     for a coarsest level.
     """
-    x = u.double()
-    m = (x.mean((1, 2), keepdim=True) + 0.5).floor()
+    x, n = u.double(), u.shape[1] * u.shape[2]
+    m = ((2 * u.long().sum((1, 2), keepdim=True) + n) // (2 * n)).double()
     kernel = (x - m).flip(1, 2)[:, None]  # conv2d correlates; the flip makes it the convolution of the formula
     total = F.conv2d(noise.to(x)[None, None], kernel)[0]
-    field = m + total / (UNIT * math.sqrt(u.shape[1] * u.shape[2]))
+    field = m + total / total.new_tensor(UNIT * math.sqrt(n))
     return (field + 0.5).floor().clamp(0, 255).to(torch.uint8)
 
 

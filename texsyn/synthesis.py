@@ -194,6 +194,8 @@ def resolve_device(device: str) -> str:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind == "auto":
         return "cuda" if there["cuda"] else "cpu"
+    if kind == "mps" and there[kind]:
+        raise ValueError("device='mps': the methods need 64-bit floats, which Apple's GPUs lack; use cpu")
     if not there[kind]:
         raise ValueError(f"device={device!r} is not available to this torch ({torch.__version__}); use cpu or auto")
     if kind == "cuda" and number >= torch.cuda.device_count():

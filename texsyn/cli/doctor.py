@@ -31,6 +31,7 @@ def checks() -> list[Check]:
         _guarded("device", _device),
         _guarded("numba", _numba),
         _guarded("memory", _memory),
+        _guarded("triton", _triton, needed=False),
         _guarded("keops", _keops, needed=False),
         _package("pot", "optimal transport cross-checks; only the tests use it"),
         _package("faiss-cpu", "a rival in benchmarks/bench_ot.py; nothing else uses it"),
@@ -88,6 +89,19 @@ def _memory() -> tuple[bool, str]:
 
     free = free_memory()
     return True, "this system does not tell how much is free" if free is None else f"{free / 2**30:.1f} GiB free"
+
+
+def _triton() -> tuple[bool, str]:
+    import torch
+
+    from texsyn.ot import triton
+
+    if not torch.cuda.is_available():
+        return False, f"{_version('triton') or 'not installed'}; not needed, it is for CUDA devices"
+    reason = triton.failure(75, torch.device("cuda"))  # 5x5 patches of three channels
+    if reason:
+        return False, f"{_version('triton') or 'not installed'}, {reason}; not needed, torch searches on CUDA instead"
+    return True, f"{_version('triton')}: the search on CUDA devices"
 
 
 def _keops() -> tuple[bool, str]:

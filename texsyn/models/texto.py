@@ -77,9 +77,10 @@ class TextoConfig:
     #: corrections after those, towards the copied pixels; more of them drift away from the transported shares
     fine_corrections: int = 2
     #: draws for each atom in the solve of a frozen psi
-    samples_per_atom: int = 80
-    #: side of the training field in exemplar sides (endless); below 2 psi fits the field instead of the law
-    training_factor: int = 6
+    samples_per_atom: int = 110
+    #: side of the training field in exemplar sides (endless); below 2 psi fits the field instead of the law,
+    #: and up to 10 pictures still get closer
+    training_factor: int = 10
 
     def __post_init__(self) -> None:
         if self.patch_size % 2 == 0 or not 3 <= self.patch_size <= 15:
@@ -232,9 +233,10 @@ class Texto(TextureModel):
         config = config or TextoConfig(endless=True)
         model = cls(exemplar, config, device)
         if config.endless:
-            threads = torch.get_num_threads()
+            threads, here = torch.get_num_threads(), cls(exemplar, config)  # on the CPU, for the same model everywhere
             with one_torch_thread():
-                model.psi = model._train(seed, threads, watch or Watch())
+                psi = here._train(seed, threads, watch or Watch())
+            model.psi = {number: p.to(model.device) for number, p in psi.items()}
         return model
 
     def tensors(self) -> dict[str, Tensor]:
@@ -269,8 +271,7 @@ class Texto(TextureModel):
                 maps = self._picture(size, seed, period, threads, evidence, watch.part(0, 0.9))
             source = maps(Region(0, 0, size.height, size.width))
         watch.step(1.0, "done")
-        at = source.cpu().numpy()
-        return Synthesis(self.exemplar.pixels[at[..., 0], at[..., 1]], at, evidence)
+        return Synthesis(self._pixels(source), source.cpu().numpy(), evidence)
 
     def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
         if not self.config.endless:
@@ -296,11 +297,19 @@ class Texto(TextureModel):
     def _window(self, maps: Map) -> Window:
         def window(region: Region) -> np.ndarray:
             with one_torch_thread():
-                at = maps(region).cpu().numpy()
-            pixels: np.ndarray = self.exemplar.pixels[at[..., 0], at[..., 1]]
-            return pixels
+                return self._pixels(maps(region))
 
         return window
+
+    def _pixels(self, source: Tensor) -> np.ndarray:
+        """The exemplar's pixels at source, gathered where it is."""
+        pixels = self.exemplar.pixels
+        if source.device.type == "cpu":
+            at = source.numpy()
+            taken: np.ndarray = pixels[at[..., 0], at[..., 1]]
+            return taken
+        signed = pixels.view(np.int16) if pixels.dtype == np.uint16 else pixels  # torch gathers no unsigned shorts
+        return take(torch.from_numpy(signed).to(source.device), source).cpu().numpy().view(pixels.dtype)
 
     def halos(self) -> list[int]:
         """For each level, finest first: how far, in its pixels, a pixel of its map looks at the next coarser map.
@@ -333,7 +342,7 @@ class Texto(TextureModel):
         level.assign(patches, psi)  # compiles
         began = time.perf_counter()
         for _ in range(4):
-            level.assign(patches, psi)
+            level.assign(patches, psi).cpu()
         per_score = (time.perf_counter() - began) / (4 * len(patches) * level.n_atoms)
         c, largest = self.config, max(size.pixels, self.exemplar.size.pixels)
         seconds = 0.2 + largest * (0.6e-6 + 0.25e-6 * self.exemplar.channels)  # the finer levels
@@ -450,6 +459,7 @@ class Texto(TextureModel):
         psi = torch.zeros(n_atoms, dtype=torch.float64, device=self.device)
         average, weight, t, m0 = psi.clone(), 0.0, 0, 0.0
         batch = max(c.batch, min(512, height * width // 256))
+        size = torch.tensor(float(batch), device=self.device)
         winner = torch.empty(height * width, dtype=torch.long, device=self.device)
         n_passes = self._n_passes(level, height * width)
         for k in range(n_passes):
@@ -463,7 +473,10 @@ class Texto(TextureModel):
                 j = level.assign(patches, psi.round())
                 winner[rows] = j
                 t += 1
-                share = torch.bincount(j, minlength=n_atoms) / batch
+                count = torch.zeros(n_atoms, dtype=torch.long, device=self.device).scatter_add_(
+                    0, j, torch.ones_like(j)
+                )
+                share = count.float() / size  # by a tensor: by a number CUDA multiplies with the reciprocal
                 psi = psi + c.step * m0 * n_atoms / math.sqrt(t) * (len(rows) / (batch * n_atoms) - share)
                 if k >= n_passes // 2:  # the tail average, weights ~ t^2
                     weight += t * t
@@ -633,7 +646,7 @@ def _assign_all(search: NearestIndex, u: Tensor, w: int, threads: int) -> Tensor
     """Winners (H - w + 1, W - w + 1) of all patches of u (H, W, C), codes."""
     views = windows(u, w)
     winner = torch.empty(views.shape[:2], dtype=torch.long, device=u.device)
-    step = max(1, 8192 // views.shape[1])
+    step = max(1, (8192 if u.device.type == "cpu" else 2**18) // views.shape[1])
 
     def band(start: int, stop: int) -> None:
         for top in range(start, stop, step):
