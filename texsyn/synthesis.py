@@ -23,7 +23,7 @@ import texsyn
 from texsyn.blocks import period_of
 from texsyn.images import Picture, Size, parse_size, save
 from texsyn.images import load as load_picture
-from texsyn.models.base import Cancel, OnProgress, TextureModel, Watch, make_config, model_class
+from texsyn.models.base import Cancel, OnProgress, Synthesis, TextureModel, Watch, make_config, model_class
 
 RECIPE_SCHEMA = 1
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -49,7 +49,8 @@ class Result:
 
     @property
     def seed(self) -> int:
-        return int(self.recipe["seed"])
+        """What the picture was drawn with; 0 where nothing was left to chance."""
+        return int(self.recipe.get("seed", 0))
 
     def save(self, target: Any, *, overwrite: bool = False, metadata: bool = True) -> tuple[str, ...]:
         """Write the picture, the recipe inside unless metadata is False; see texsyn.images.save."""
@@ -106,6 +107,30 @@ def fit(
     return fit_model(as_picture(image), method, config, seed=seed, device=device, watch=Watch(on_progress, cancel))
 
 
+def tileable(
+    image: Any,
+    *,
+    tile: str = "xy",
+    band: int | None = None,
+    device: str = "auto",
+    on_progress: OnProgress | None = None,
+    cancel: Cancel | None = None,
+) -> Result:
+    """The picture itself with a band along its edges made anew, so that it repeats without a seam; see texsyn.editing.
+
+    tile: "xy", "x" (left to right) or "y". band: pixels on each side of an edge that may change; the default is an
+    eighth of the shorter side. Raises InputError for a picture that cannot be used, ValueError for wrong arguments.
+    """
+    from texsyn import editing
+
+    began, picture = time.perf_counter(), as_picture(image)
+    where, watch = resolve_device(device), Watch(on_progress, cancel)
+    band = editing.check(picture, tile, band)
+    made = editing.tileable(picture, tile=tile, band=band, device=where, watch=watch)
+    about = {"method": "tileable", "settings": {"band": band}, "size": str(picture.size), "tile": tile, "device": where}
+    return _result(picture, made, about, f"tileable {picture.size}", began)
+
+
 def configure(method: str, settings: dict[str, Any], *, whole: bool) -> Any:
     """The method's configuration; whole says that whole pictures are wanted, so that texto is not made endless.
 
@@ -128,25 +153,30 @@ def draw(model: TextureModel, size: Size, *, seed: int, tile: str = "none", watc
     """One picture of a model, as a Result."""
     began = time.perf_counter()
     made = model.synthesise(size, seed=seed, tile=tile, watch=watch)
-    exemplar = model.exemplar
-    palette, indices = None, None
-    if made.source is not None and exemplar.indices is not None:  # a palette picture stays one
-        palette, indices = exemplar.palette, exemplar.indices[made.source[..., 0], made.source[..., 1]]
-    name = f"{model.method} {size}"
-    image = Picture(made.pixels, exemplar.mode, exemplar.icc_profile, palette=palette, indices=indices, name=name)
-    recipe = {
-        "schema": RECIPE_SCHEMA,
-        "texsyn": texsyn.__version__,
+    about = {
         "method": model.method,
         "settings": dataclasses.asdict(model.config),
         "size": str(size),
         "seed": seed,
         "tile": tile,
         "fit_seed": model.fit_seed,
+        "device": str(model.device),
+    }
+    return _result(model.exemplar, made, about, f"{model.method} {size}", began)
+
+
+def _result(exemplar: Picture, made: Synthesis, about: dict[str, Any], name: str, began: float) -> Result:
+    palette, indices = None, None
+    if made.source is not None and exemplar.indices is not None:  # a palette picture stays one
+        palette, indices = exemplar.palette, exemplar.indices[made.source[..., 0], made.source[..., 1]]
+    image = Picture(made.pixels, exemplar.mode, exemplar.icc_profile, palette=palette, indices=indices, name=name)
+    recipe = {
+        "schema": RECIPE_SCHEMA,
+        "texsyn": texsyn.__version__,
+        **about,
         "exemplar": {"name": exemplar.name, "size": str(exemplar.size), "sha256": exemplar.sha256},
         "pixels_sha256": image.sha256,
         "torch": torch.__version__,
-        "device": str(model.device),
         "seconds": round(time.perf_counter() - began, 3),
         "evidence": made.evidence,
     }

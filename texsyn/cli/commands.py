@@ -18,11 +18,12 @@ from texsyn.cli.files import checked, load_picture, require_file, targets
 from texsyn.cli.progress import ProgressLine, clock
 from texsyn.cli.talk import Talk
 from texsyn.images import InputError, Picture, Size, check_path, load, parse_size, read_recipe
+from texsyn.images.tiled import look
 from texsyn.models import METHODS
 
 EPILOG = (
     "Exit codes: 0 done, 1 error, 2 wrong usage or the output exists, 3 unusable input, 4 cannot write or not enough "
-    "memory, 6 diverged, 130 interrupted, 143 terminated."
+    "memory, 5 some items of a batch failed, 6 diverged, 130 interrupted, 143 terminated."
 )
 PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
@@ -94,6 +95,10 @@ _size = click.option(
     "--size", "size_text", type=SizeText(), metavar="WxH|2x", default="2x", show_default=True,
     help="Width x height in pixels, or a factor of the exemplar's.",
 )  # fmt: skip
+_tile = click.option(
+    "--tile", type=click.Choice(["none", "x", "y", "xy"]), default="none", show_default=True,
+    help="Axes on which the picture repeats without a seam; x is left to right.",
+)  # fmt: skip
 _output = _with(
     click.option(
         "-o", "--output", metavar="OUT|-",
@@ -134,6 +139,7 @@ _settings = click.option(
 @texsyn.command(short_help="Make a picture of any size with the texture of IMAGE.")
 @click.argument("image", metavar="IMAGE|-")
 @_size
+@_tile
 @_output
 @_many
 @_seed
@@ -146,6 +152,7 @@ _settings = click.option(
 def synth(
     image: str,
     size_text: str,
+    tile: str,
     output: str | None,
     overwrite: bool,
     no_metadata: bool,
@@ -191,7 +198,7 @@ def synth(
         model = fit_model(exemplar, method, config, seed=0, device=where, watch=watch.part(0, learning))
         rest = watch.part(learning if model.tensors() else 0, 1)
         for i, (target, seed) in enumerate(zip(outputs, seeds, strict=True)):
-            result = draw(model, size, seed=seed, watch=rest.part(i / count, (i + 1) / count))
+            result = draw(model, size, seed=seed, tile=tile, watch=rest.part(i / count, (i + 1) / count))
             _publish(result, target, overwrite, not no_metadata, talk)
 
 
@@ -245,6 +252,7 @@ def fit(
 @texsyn.command(short_help="Draw pictures of any size from a MODEL.")
 @click.argument("model_file", metavar="MODEL")
 @_size
+@_tile
 @_output
 @_many
 @_seed
@@ -253,6 +261,7 @@ def fit(
 def sample(
     model_file: str,
     size_text: str,
+    tile: str,
     output: str | None,
     overwrite: bool,
     no_metadata: bool,
@@ -285,7 +294,7 @@ def sample(
     with talk.line:
         watch = _watch(talk.line)
         for i, (target, seed) in enumerate(zip(outputs, seeds, strict=True)):
-            result = draw(model, size, seed=seed, watch=watch.part(i / count, (i + 1) / count))
+            result = draw(model, size, seed=seed, tile=tile, watch=watch.part(i / count, (i + 1) / count))
             _publish(result, target, overwrite, not no_metadata, talk)
 
 
@@ -312,6 +321,8 @@ def _about(file: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
     if file == "-":
         raise Misuse("info reads a file, not standard input")
     if not file.startswith("skimage:"):
+        if large := look(file):
+            return "recipe", {"file": Path(file).name, "kind": "picture"} | large[0], large[1]
         require_file(file)
         with open(file, "rb") as f:
             head = f.read(9)
@@ -485,9 +496,15 @@ def _publish(result: Any, target: str, overwrite: bool, metadata: bool, talk: Ta
     recipe = result.recipe
     talk.result({"output": target} | recipe)
     name = "stdout" if target == "-" else target
-    talk.say(f"{name}: {recipe['size']} by {recipe['method']}, seed {recipe['seed']}, {recipe['seconds']:.1f} s")
+    seed = f", seed {recipe['seed']}" if "seed" in recipe else ""
+    talk.say(f"{name}: {recipe['size']} by {recipe['method']}{seed}, {recipe['seconds']:.1f} s")
     for note in notes:
         talk.say(f"{name}: {note}")
     if talk.verbose:
         for level in recipe["evidence"]:
             talk.say(f"  {_flat(level, ' ')}")
+
+
+from texsyn.cli import batch as _batch  # noqa: E402, F401 (a verb that needs what stands above)
+from texsyn.cli import render as _render  # noqa: E402, F401
+from texsyn.cli import tileable as _tileable  # noqa: E402, F401

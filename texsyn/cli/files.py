@@ -69,14 +69,14 @@ def _require_stdout(count: int) -> None:
 def _target(output: str | None, source: str, exemplar: Picture, size: Size, i: int, seed: int, count: int) -> str:
     if output is None:
         ending = ".tif" if exemplar.pixels.dtype.kind == "f" or exemplar.mode == "multi" else ".png"
-        return f"{_stem_of(source)}_{size}_seed{seed}{ending}"
+        return f"{stem_of(source)}_{size}_seed{seed}{ending}"
     if count > 1 and "{i}" not in output and "{seed}" not in output:
         stem, ending = os.path.splitext(output)
         output = f"{stem}_{{i}}{ending}"
     return output.replace("{i}", str(i + 1)).replace("{seed}", str(seed))
 
 
-def _stem_of(source: str) -> str:
+def stem_of(source: str) -> str:
     """How the output of this input is called: short, visible, nothing that a shell or terminal stumbles over."""
     stem = source.split(":")[1] if source.startswith("skimage:") else Path(source).stem
     stem = "".join(c if c.isprintable() else "_" for c in stem)
