@@ -146,7 +146,8 @@ class Plan:
         def sample(worker: int) -> list[float]:
             window, stamps = self.model.plane(seed=self.seed + worker, period=self.period), [time.perf_counter()]
             for i, j in square:
-                job = Region(i * grid.side.height, j * grid.side.width, shape.height, shape.width)
+                # from the second row and column on, so that blocks of coarse levels are met at their middle
+                job = Region((i + 1) * grid.side.height, (j + 1) * grid.side.width, shape.height, shape.width)
                 self._render(window, job, threading.Event())
                 stamps.append(time.perf_counter())
             return [after - before for before, after in pairwise(stamps)]

@@ -1,8 +1,8 @@
 """The command line: verbs, one sentence for every failure, and exit codes that scripts can trust.
 
 0 done. 1 a run-time error. 2 wrong usage, or an output that exists. 3 an input that cannot be used. 4 an output that
-cannot be written, or not enough memory or disk. 6 the computation diverged. 128 + n after signal n: 130 after Ctrl-C,
-143 after SIGTERM.
+cannot be written, or not enough memory or disk. 5 some items of a batch failed. 6 the computation diverged. 128 + n
+after signal n: 130 after Ctrl-C, 143 after SIGTERM.
 
 Results go to stdout, words and progress to stderr. Nothing here imports torch until a command runs.
 """

@@ -39,8 +39,8 @@ def tileable(
     The rest of the picture keeps its pixels, and depth and channels are IMAGE's.
 
     \b
-    texsyn tileable wall.jpg -o wall_tile.png
-    texsyn tileable skimage:brick:256 --tile x --band 24 -o brick_x.png
+    texsyn tileable rock.png -o rock_tile.png
+    texsyn tileable skimage:brick:256 --tile x --band 12 -o brick_x.png
     """
     talk = Talk(as_json, quiet, verbose, output)
     exemplar = load_exemplar(image, talk)
