@@ -20,8 +20,8 @@ class Memory(NamedTuple):
 
 
 MEMORY = {
-    "texto": Memory(440, 10, 45, 2),
-    "texto-2018": Memory(380, 80, 12, 24),
+    "texto": Memory(450, 18, 45, 2),
+    "texto-2018": Memory(380, 100, 12, 24),
     "gaussian": Memory(350, 5, 5, 12),
     "random-phase": Memory(320, 5, 20, 45),
 }

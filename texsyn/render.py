@@ -45,9 +45,9 @@ POLL = 0.2  # seconds between two looks at the caller's cancel
 MEMORY_LIMIT = 1.5 * 2**30  # the default number of workers stays below it
 #: peak resident size: MiB, MiB a channel; bytes a pixel and bytes a pixel and channel of what each worker renders
 MEMORY = {
-    "texto": Memory(470, 15, 45, 2),
+    "texto": Memory(500, 15, 45, 2),
     "texto-2018": Memory(370, 10, 15, 32),
-    "gaussian": Memory(345, 0, 0, 15),
+    "gaussian": Memory(380, 0, 0, 15),
 }
 
 
