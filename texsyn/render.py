@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,8 +32,6 @@ from texsyn.images.picture import printable
 from texsyn.images.tiled import Layout, kind_of
 from texsyn.models.base import Cancel, Cancelled, OnProgress, TextureModel, Watch, Window
 from texsyn.ot.nearest import one_torch_thread
-from texsyn.recipes import MEMORY as WHOLE_PICTURES
-from texsyn.recipes import Memory
 from texsyn.synthesis import RECIPE_SCHEMA, as_size, fresh_seed
 
 JOB = 1024  # least side of what one worker renders and the log counts; small tiles are made several at a time
@@ -43,12 +41,27 @@ MAX_WORKERS = 1024
 LOG_EVERY = 2.0  # seconds; what is younger is made again after a kill
 POLL = 0.2  # seconds between two looks at the caller's cancel
 MEMORY_LIMIT = 1.5 * 2**30  # the default number of workers stays below it
-#: peak resident size: MiB, MiB a channel; bytes a pixel and bytes a pixel and channel of what each worker renders
+
+
+class Memory(NamedTuple):
+    """Peak resident size: MiB; MiB a channel; MiB of what is kept, reached by KEPT_FULL pixels; bytes a pixel that a
+    worker renders at once; bytes such a pixel and channel. From benchmarks/bench_render.py.
+    """
+
+    base: float
+    channel: float
+    kept: float
+    pixel: float
+    pixel_channel: float
+
+
+KEPT_FULL = 2**23
 MEMORY = {
-    "texto": Memory(500, 15, 45, 2),
-    "texto-2018": Memory(370, 10, 15, 32),
-    "gaussian": Memory(380, 0, 0, 15),
+    "texto": Memory(385, 10, 140, 45, 2),
+    "texto-2018": Memory(340, 10, 60, 15, 32),
+    "gaussian": Memory(345, 0, 40, 0, 15),
 }
+OTHERS = Memory(400, 40, 140, 45, 32)
 
 
 def to_file(
@@ -342,17 +355,16 @@ def _recipe(model: TextureModel, whole: Size, region: Region, tile: str, seed: i
 
 
 def _memory(model: TextureModel, layout: Layout, workers: int) -> int:
-    cost, channels = MEMORY.get(model.method) or WHOLE_PICTURES[model.method], layout.channels
-    grid, side = _Grid(layout.size, layout.tile), _piece(workers)
-    piece = min(side, layout.size.height) * min(side, layout.size.width)
-    shared = (cost.base + cost.channel * channels) * 2**20
-    each = piece * (cost.pixel + cost.pixel_channel * channels)
+    cost, channels, size = MEMORY.get(model.method, OTHERS), layout.channels, layout.size
+    grid, side = _Grid(size, layout.tile), _piece(workers)
+    shared = (cost.base + cost.channel * channels + cost.kept * min(1.0, size.pixels / KEPT_FULL)) * 2**20
+    each = min(side, size.height) * min(side, size.width) * (cost.pixel + cost.pixel_channel * channels)
     each += 2 * grid.side.pixels * channels * np.dtype(layout.dtype).itemsize  # a job's pixels, and its tiles
     if model.method == "gaussian":  # blocks that are kept, and transforms, grow with the exemplar
         height, width = (max(n, 512) for n in (model.exemplar.size.height, model.exemplar.size.width))
         shared += 32 * channels * height * width
         each += 60 * (height + model.exemplar.size.height) * (width + model.exemplar.size.width)
-    return round(shared + workers * each)
+    return round(shared + min(workers, grid.n) * each)
 
 
 def _piece(workers: int) -> int:
