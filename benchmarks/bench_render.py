@@ -23,6 +23,7 @@ from typing import Any
 from bench_synth import machine
 
 import texsyn
+from texsyn.images import load
 
 EXEMPLAR = "skimage:astronaut:256"
 METHODS = ("texto", "gaussian")
@@ -103,8 +104,42 @@ def measure(model: Path, pixels: float, workers: int, *, predict: bool = False) 
 
 
 def floors() -> dict[str, Any]:
-    """Floating point operations and bytes moved a pixel that the method itself needs; None until worked out."""
-    return {method: {"flops_per_pixel": None, "bytes_per_pixel": None} for method in METHODS}
+    """What the method itself needs for an output pixel in the middle of a large picture: operations and bytes.
+
+    texto: a transported level s scores 4^-s positions a pixel against all its atoms in every pass (2 C w w operations a
+    score); each vote or correction of any level reads and writes its map (8 bytes a position) and codes (C bytes) once.
+    gaussian: a real FFT of 2.5 n log2 n operations and its inverse for each channel of a block, one for its noise;
+    the noise and the values of a block written and read once in 8 bytes each.
+    """
+    from texsyn.models.gaussian import Gaussian
+    from texsyn.models.texto import Texto, TextoConfig
+
+    picture = load(EXEMPLAR)
+    config, n_channels = TextoConfig(endless=True), picture.channels
+    model = Texto(picture, config)
+    scores = {level.number: config.endless_passes * level.n_atoms / 4**level.number for level in model.transported}
+    rounds = {
+        level.number: config.endless_passes - 1 + config.transport_corrections
+        if level in model.transported
+        else 2 * config.fine_votes + config.fine_corrections
+        for level in model.levels
+    }
+    moved = sum(n * (2 * 8 + 2 * n_channels) / 4**s for s, n in rounds.items())
+    gaussian = Gaussian(picture)
+    height, width = gaussian._window()
+    block = (height - picture.size.height + 1) * (width - picture.size.width + 1)
+    fft = 2.5 * height * width * math.log2(height * width)
+    return {
+        "texto": {
+            "integer_operations_per_pixel": round(sum(scores.values()) * 2 * n_channels * config.patch_size**2),
+            "scores_per_pixel": {str(s): round(n, 2) for s, n in scores.items()},
+            "bytes_per_pixel": round(moved + n_channels),
+        },
+        "gaussian": {
+            "flops_per_pixel": round((2 * n_channels + 1) * fft / block),
+            "bytes_per_pixel": round((2 * n_channels + 1) * 8 * height * width / block + n_channels),
+        },
+    }
 
 
 def line(record: dict[str, Any]) -> str:

@@ -224,7 +224,6 @@ def test_bad_items_do_not_stop_the_others(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ({"output": "nowhere/a.png"}, "its folder does not exist"),
         ({"output": "a.xyz"}, "the extension '.xyz' is not known"),
         ({"output": "a.bmp"}, "bmp holds no recipe"),
         ({"output": "a" * 300 + ".png"}, "File name too long"),
@@ -239,6 +238,14 @@ def test_items_that_cannot_be_made(run: Run, tmp_path: Path, line: dict[str, Any
     assert (code, out) == (5, "")
     assert words in err.splitlines()[0]
     assert sorted(os.listdir()) == ["m.jsonl", "rock.png"]
+
+
+def test_folders_of_outputs_are_made(run: Run, tmp_path: Path) -> None:
+    file = rocks(tmp_path / "in", 1)
+    assert run(file, "-o", "new/deep/{stem}.png", "--workers", 1, "--dry-run")[0] == 0
+    assert not Path("new").exists()
+    assert run(file, "-o", "new/deep/{stem}.png", "--workers", 1)[0] == 0
+    assert os.listdir("new/deep") == ["r0.png"]
 
 
 def test_an_unwritable_folder(run: Run, tmp_path: Path) -> None:

@@ -257,6 +257,25 @@ def test_what_was_cancelled_on_a_cluster_is_kept(gaussian: texsyn.TextureModel, 
     assert np.array_equal(zarr.open_array(target, mode="r")[:], gaussian.plane(seed=7)(WINDOW))
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_the_render_verb_hands_its_work_to_a_scheduler(
+    gaussian: texsyn.TextureModel, cluster: Any, tmp_path: Path
+) -> None:
+    from click.testing import CliRunner
+
+    from texsyn.cli.commands import texsyn as commands
+
+    gaussian.save(tmp_path / "m.texsyn")
+    common = ["render", str(tmp_path / "m.texsyn"), "--size", "150x130", "--seed", "3", "--block", "32", "-q", "-o"]
+    address = ["--scheduler", cluster.scheduler_address]
+    for name, options in (("threads.zarr", []), ("cluster.zarr", address)):
+        done = CliRunner().invoke(commands, [*common, str(tmp_path / name), *options], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert files(tmp_path / "threads.zarr") == files(tmp_path / "cluster.zarr")
+    for wrong in ([str(tmp_path / "x.tif"), *address], [str(tmp_path / "x.zarr"), *address, "--workers", "2"]):
+        assert CliRunner().invoke(commands, [*common, *wrong]).exit_code == 2
+
+
 def test_zarr_outputs_that_are_in_the_way(gaussian: texsyn.TextureModel, cluster: Any, tmp_path: Path) -> None:
     target, address = tmp_path / "a.zarr", cluster.scheduler_address
     write_zarr(gaussian, target, WINDOW, seed=7, scheduler=address)

@@ -631,7 +631,7 @@ print(made.memory_bytes, *(int(s.split()[1]) * 1024 for s in open("/proc/self/st
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, env=env)
     assert done.returncode == 0, done.stderr
     said, found = map(int, done.stdout.split())
-    assert found == pytest.approx(said, rel=0.25)
+    assert 0.85 * found < said < 1.6 * found  # what is said is for exemplars of 256x256, this one is smaller
     return found
 
 
@@ -660,6 +660,7 @@ print(made.memory_bytes, *(int(s.split()[1]) * 1024 for s in open("/proc/self/st
         (["--size", "10x10", "--workers", "0", "-o", "x.tif"], 2, ["--workers"]),
         (["--size", "10x10", "--seed", "-1", "-o", "x.tif"], 2, ["--seed"]),
         (["--size", "10x10", "-o", "no/such/folder/x.tif"], 4, ["folder"]),
+        (["--size", "10x10", "-o", "no/such/folder/x.tif", "--dry-run"], 4, ["folder"]),
         (["--size", "10x10", "-o", "folder"], 2, ["folder"]),
         (["--size", "10x10", "-o", "folder.tif"], 4, ["folder.tif", "directory"]),
         (["--size", "10x10", "-o", "folder.zarr", "--overwrite"], 4, ["folder.zarr", "no Zarr array"]),

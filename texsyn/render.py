@@ -1,6 +1,7 @@
 """Pictures bigger than memory: windows of a model's plane, rendered by threads and written tile by tile.
 
->>> texsyn.render.to_file(model, "huge.tif", (30_000, 40_000), seed=7)  # doctest: +SKIP
+>>> from texsyn.render import to_file
+>>> to_file(texsyn.load("rock.texsyn"), "huge.tif", (30_000, 40_000), seed=7)  # doctest: +SKIP
 
 A picture is a pure function of (model, seed, position), so the file is the same whatever the tiles' order, the number
 of workers and the interruptions. Memory does not depend on the picture's size: see Plan.memory_bytes.
@@ -141,8 +142,11 @@ class Plan:
         return shutil.disk_usage(folder).free + self.partial.allocated
 
     def check(self) -> None:
-        """Raises OutputExists or OutputError where run() could not write, or the disk is too small."""
+        """Raises OutputExists or OutputError where run() could not write, as far as that shows beforehand."""
         self.partial.check(resume=self.resume, overwrite=self.overwrite)
+
+    def require_room(self) -> None:
+        """Raises OutputError when the disk is too small."""
         need, free = self.disk_bytes, self.disk_free
         if need > free:
             raise OutputError(f"{printable(self.path)}: {need} bytes of disk are needed and {free} are free")
@@ -179,6 +183,7 @@ class Plan:
         """Render what is missing, give the picture its name, and return its recipe. See to_file()."""
         watch = watch or Watch()
         self.check()
+        self.require_room()
         with self.partial as out:
             out.open(resume=self.resume, overwrite=self.overwrite)
             if not out.complete:
@@ -288,10 +293,12 @@ def plan(
         seed = earlier if isinstance(earlier, int) else None
     seed = fresh_seed() if seed is None else seed
     recipe = _recipe(model, whole, region, tile, seed)
+    grid = _Grid(layout.size, layout.tile)
     identity = {"model": recipe["model_sha256"], "block": block, "metadata": metadata}
     identity |= {
         key: recipe.get(key) for key in ("seed", "size", "region", "tile", "period", "texsyn", "torch", "device")
     }
+    identity |= {"jobs": f"{grid.side} in strips of {grid.per_strip}"}
     return Plan(
         model=model,
         path=path,

@@ -49,6 +49,11 @@ def _made(item: Item, overwrite: bool, device: str, dry_run: bool) -> Outcome:
     exemplar = load_picture(item.image)
     size, config = as_size(item.size, exemplar.size), configure(item.method, item.settings, whole=True)
     depth = exemplar.pixels.dtype
+    folder = os.path.dirname(item.output)
+    if folder and not os.path.lexists(folder):
+        if dry_run:
+            return Outcome(item, "missing")
+        os.makedirs(folder, exist_ok=True)
     if check_target(item.output, mode=exemplar.mode, dtype=depth, size=size, overwrite=True) == "bmp":
         raise ValueError(f"{item.output}: bmp holds no recipe, so that it could not be told whether it is done")
     wanted = _wanted(item, exemplar, size, config)

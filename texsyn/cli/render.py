@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from texsyn.images import InputError, OutputError, OutputExists, Region
 from texsyn.images.tiled import kind_of
 
 if TYPE_CHECKING:
+    from texsyn.models.base import Watch
     from texsyn.render import Plan
 
 MEASURED_FROM = 16  # parts a worker: below, measuring the time first would take longer than it is worth
@@ -57,6 +59,10 @@ class RegionText(click.ParamType):
     help="Side of the tiles in the file, a multiple of 16.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: one a core]")
+@click.option(
+    "--scheduler", metavar="ADDRESS",
+    help="Have the workers of this Dask scheduler write OUT.zarr; they must see its folder under the same path.",
+)  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with OUT.part, if there is one.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT and, without --resume, OUT.part.")
 @click.option("--no-metadata", is_flag=True, help="Do not store the recipe inside the file.")
@@ -71,6 +77,7 @@ def render(
     seed: int | None,
     block: int,
     workers: int | None,
+    scheduler: str | None,
     resume: bool,
     overwrite: bool,
     no_metadata: bool,
@@ -94,7 +101,9 @@ def render(
         raise Misuse("-o -: large pictures are written to a file: OUT.tif or OUT.zarr")
     if size_text is None and tile != "none":
         raise Misuse(f"--tile {tile}: needs --size, after which the picture repeats")
-    checked("-o", kind_of, output)
+    kind = checked("-o", kind_of, output)
+    if scheduler is not None:
+        _check_cluster(kind, workers)
     require_file(model_file)
     from texsyn.models.base import load as load_model
     from texsyn.models.base import read_header
@@ -121,16 +130,19 @@ def render(
         raise Misuse(re.sub(r"^(block|size|region)\b=?", r"--\1 ", str(error))) from error
     free = free_memory()
     try:
+        plan.check()
         if not dry_run:
-            plan.check()
-        costs = _costs(plan, talk, measured=dry_run or plan.grid.n >= MEASURED_FROM * plan.workers)
+            plan.require_room()
+        costs = _costs(
+            plan, talk, measured=scheduler is None and (dry_run or plan.grid.n >= MEASURED_FROM * plan.workers)
+        )
         if dry_run:
             _say_costs(costs, talk)
-            plan.check()
+            plan.require_room()
         if free is not None and plan.memory_bytes > free:
             raise MemoryError(f"about {plan.memory_bytes} bytes are needed and {free} are free; try fewer --workers")
         if not dry_run:
-            _run(plan, costs, talk)
+            _run(plan, costs, scheduler, talk)
     except OutputExists as error:
         raise OutputExists(_in_options(error)) from None
     except OutputError as error:
@@ -188,7 +200,16 @@ def _bytes(n: int) -> str:
     return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
 
 
-def _run(plan: Plan, costs: dict[str, Any], talk: Talk) -> None:
+def _check_cluster(kind: str, workers: int | None) -> None:
+    if workers is not None:
+        raise Misuse("--workers and --scheduler: the scheduler has workers of its own; leave one out")
+    if kind != "zarr":
+        raise Misuse("--scheduler: its workers write .zarr; one file cannot have many writers")
+    if importlib.util.find_spec("distributed") is None:
+        raise Misuse("--scheduler: needs Dask, which is not installed: pip install 'texsyn[cluster]'")
+
+
+def _run(plan: Plan, costs: dict[str, Any], scheduler: str | None, talk: Talk) -> None:
     from texsyn.models.base import Watch
 
     for sentence in _cost_sentences(costs):
@@ -196,7 +217,7 @@ def _run(plan: Plan, costs: dict[str, Any], talk: Talk) -> None:
     began = time.monotonic()
     try:
         with talk.line:
-            recipe = plan.run(Watch(talk.line.update))
+            recipe = _rendered(plan, scheduler, Watch(talk.line.update))
     except Stopped as stop:
         kept = plan.partial.part_is_there
         how = f"{plan.path}.part is kept, the same command with --resume goes on" if kept else "nothing was begun"
@@ -207,6 +228,17 @@ def _run(plan: Plan, costs: dict[str, Any], talk: Talk) -> None:
     talk.say(f"{plan.path}: {recipe['size']} by {recipe['method']}, seed {recipe['seed']}, {clock(seconds)}")
 
 
-def _in_options(error: OutputError) -> str:
+def _rendered(plan: Plan, scheduler: str | None, watch: Watch) -> dict[str, Any]:
+    if scheduler is None:
+        return plan.run(watch)
+    from texsyn.cluster import run_plan
+
+    try:
+        return run_plan(plan, scheduler, watch)
+    except ConnectionError as error:
+        raise click.ClickException(f"--scheduler: {_in_options(error)}") from error
+
+
+def _in_options(error: Exception) -> str:
     """The message of the library in the words of the command line."""
     return str(error).replace("resume=True", "--resume").replace("overwrite=True", "--overwrite")

@@ -159,6 +159,7 @@ class Partial:
                 self.tiles.close()
             if os.path.lexists(self.part):
                 _rename(self.part, self.path, overwrite=overwrite)
+            remove(self.part + ".old")  # what a folder has replaced
             _sync_folder(self.path)
             os.unlink(self.log_path)
         except FileExistsError:
@@ -240,17 +241,15 @@ def _lock(file: io.FileIO) -> None:
 def _rename(part: str, path: str, *, overwrite: bool) -> None:
     """Give part the name path. Only with overwrite is anything replaced; else FileExistsError."""
     if os.path.isdir(part):
-        old = part + ".old"
-        remove(old)
         if overwrite and os.path.lexists(path):  # a folder cannot be replaced in one step
-            os.rename(path, old)
+            remove(part + ".old")
+            os.rename(path, part + ".old")
         try:
             os.rename(part, path)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
             raise
-        remove(old)
     elif os.path.lexists(path) and os.path.samefile(part, path):  # cut off between link and unlink
         os.unlink(part)
     elif overwrite:

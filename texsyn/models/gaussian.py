@@ -105,7 +105,7 @@ class Gaussian(TextureModel):
             window = noise.normal(Region(here.top - n_before, here.left - m_before, height, width))
             return self._field(window)[:, : here.height, : here.width].permute(1, 2, 0).contiguous().numpy()
 
-        return Blocks(block, Size(height - n_before, width - m_before), period, kept=8)
+        return Blocks(block, Size(height - n_before, width - m_before), period, kept=16)
 
     def _field(self, noise: np.ndarray) -> Tensor:
         """adsn.field a channel at a time: a third more FFTs than all at once, in a third of the memory."""

@@ -60,8 +60,8 @@ class TextoConfig:
     coarsest_side: int = 16
     #: levels with at most this many exemplar patches are transported; the finer ones only corrected
     max_atoms: int = 10_000
-    #: assign-and-average passes a transported level (balanced); quality grows slowly beyond. Levels with more than
-    #: 4000 atoms get fewer of these costly passes, and fewer still where a pass has more than 65536 patches
+    #: assign-and-average passes a transported level (balanced); quality grows slowly beyond. Levels of more than
+    #: 4000 atoms, or of more than 65536 patches, get fewer of these costly passes
     passes: int = 24
     #: the same in endless mode, each with a frozen psi of its own
     endless_passes: int = 4
@@ -487,10 +487,8 @@ class Texto(TextureModel):
         return u, source, average.round().to(torch.int32), m0
 
     def _n_passes(self, level: Level, n_patches: float) -> int:
-        if level.n_atoms <= 4000:
-            return self.config.passes
-        share = 4000 / level.n_atoms * min(1.0, math.sqrt(65536 / n_patches))
-        return min(self.config.passes, max(4, round(self.config.passes * share)))
+        share = min(1.0, 4000 / level.n_atoms) * min(1.0, math.sqrt(65536 / n_patches))
+        return min(self.config.passes, max(6, round(self.config.passes * share)))
 
     def _mean_cost(self, level: Level, views: Tensor, rows: Tensor) -> float:
         """m0: mean over some patches of the squared distance to their nearest atom, the unit of psi."""
