@@ -137,23 +137,41 @@ def _compiled(a: Tensor) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
+def _agree(source, w):  # type: ignore[no-untyped-def]
+    """(H - w + 1, W - w + 1) bool: whether a w x w window of source (H, W, 2) is one verbatim piece. One pass."""
+    height, width = source.shape[:2]
+    out = np.empty((height - w + 1, width - w + 1), np.bool_)
+    depth = np.zeros(width, np.int32)  # rows up to here that agree over the w columns up to this one
+    above = np.zeros((width, 2), np.int32)
+    for y in range(height):
+        run, left_y, left_x = 0, 0, 0
+        for x in range(width):
+            dy, dx = source[y, x, 0] - y, source[y, x, 1] - x
+            run = run + 1 if dy == left_y and dx == left_x else 1
+            left_y, left_x = dy, dx
+            if run < w:
+                depth[x] = 0
+            elif above[x, 0] == dy and above[x, 1] == dx:
+                depth[x] += 1
+            else:
+                depth[x] = 1
+            above[x, 0], above[x, 1] = dy, dx
+            if y >= w - 1 and x >= w - 1:
+                out[y - w + 1, x - w + 1] = depth[x] >= w
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
 def _vote(exemplar, source, w, out):  # type: ignore[no-untyped-def]
     r, area = w // 2, w * w
     n_channels = exemplar.shape[2]
     total = np.empty(n_channels, np.int32)
+    agree = _agree(source, w)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            here_y, here_x = source[y + r, x + r, 0], source[y + r, x + r, 1]
-            coherent = True  # all patches agree on this pixel, as they do inside a verbatim piece
-            for i in range(w):
-                for j in range(w):
-                    coherent &= source[y + i, x + j, 0] + r - i == here_y
-                    coherent &= source[y + i, x + j, 1] + r - j == here_x
-                if not coherent:
-                    break
-            if coherent:
+            if agree[y, x]:  # the average of equal pixels
                 for c in range(n_channels):
-                    out[y, x, c] = exemplar[here_y, here_x, c]
+                    out[y, x, c] = exemplar[source[y + r, x + r, 0], source[y + r, x + r, 1], c]
                 continue
             total[:] = 0
             for i in range(w):
@@ -186,8 +204,13 @@ def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
     flat_e = exemplar.reshape(exemplar.shape[0], -1)
     n_channels = exemplar.shape[2]
     proposed = np.empty((9, 2), np.int32)
+    agree = _agree(source, 3)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
+            if agree[y, x]:  # there is but one proposal
+                out[y, x, 0] = min(max(source[y + 1, x + 1, 0], r), last_y)
+                out[y, x, 1] = min(max(source[y + 1, x + 1, 1], r), last_x)
+                continue
             n = 0
             for dy in range(-1, 2):
                 for dx in range(-1, 2):
@@ -200,7 +223,7 @@ def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
                         proposed[n, 0], proposed[n, 1] = cy, cx
                         n += 1
             best, best_k = np.int64(1) << 62, 0
-            if n > 1:  # where all agree, as inside a verbatim piece, there is nothing to compare
+            if n > 1:
                 for k in range(n):
                     cy, cx = proposed[k, 0], proposed[k, 1]
                     cost = np.int64(0)
