@@ -22,6 +22,7 @@ from texsyn.models.texto import Texto, TextoConfig
 from texsyn.models.texto2018 import Texto2018Config
 from texsyn.pyramid import coarser, down, level_period, parent
 
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 LOCAL = ("gaussian", "texto-2018", "texto")
 #: two transported levels and two that are only corrected
 SMALL = TextoConfig(endless=True, coarsest_side=10, max_atoms=300, training_factor=3, samples_per_atom=20)
@@ -129,6 +130,29 @@ def test_two_other_processes_make_the_same_bits(models: dict[str, TextureModel],
     ]
     said = [job.communicate(timeout=120)[0].split() for job in jobs]
     assert said == [expected, expected[::-1]]
+
+
+HASHES = {
+    (0, 0): "6c88691b239fd3013c944bbd6b589ce7979a4dff20c4a29e050168aacd454678",
+    (-300, 77): "ad425267d195ba6828dd4f2c263420ff16ed2dae00bf48b9d8706b231419c57b",
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+@pytest.mark.parametrize("corner", HASHES, ids=str)
+def test_the_bits_are_those_of_every_other_machine(device: str, corner: tuple[int, int]) -> None:
+    """texto decides in integers, so a model with given potentials has these pixels on any processor and device."""
+    y, x = np.mgrid[:44, :40]
+    channels = [(x * x + 3 * y) % 251, (7 * x + y * y) % 199, (x * y) % 233]
+    exemplar = Picture(np.stack(channels, -1).astype(np.uint8), "RGB")
+    model = Texto(exemplar, TextoConfig(endless=True, coarsest_side=10, max_atoms=300), device)
+    model.psi = {
+        level.number: (torch.arange(4 * level.n_atoms).view(4, -1) * 7919 % 3001).to(torch.int32).to(device)
+        for level in model.transported
+    }
+    pixels = model.plane(seed=5)(Region(*corner, 90, 80))
+    assert hashlib.sha256(pixels.tobytes()).hexdigest() == HASHES[corner]
+    assert np.array_equal(to_unit(pixels), model.render(Region(*corner, 90, 80), seed=5).permute(1, 2, 0).numpy())
 
 
 def test_a_balanced_pictures_fine_levels_are_windows_too() -> None:

@@ -631,7 +631,7 @@ print(made.memory_bytes, *(int(s.split()[1]) * 1024 for s in open("/proc/self/st
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, env=env)
     assert done.returncode == 0, done.stderr
     said, found = map(int, done.stdout.split())
-    assert 0.85 * found < said < 1.6 * found  # what is said is for exemplars of 256x256, this one is smaller
+    assert 0.85 * found < said < 1.8 * found  # said for exemplars of 256x256 and full caches; these are smaller
     return found
 
 

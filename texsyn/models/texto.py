@@ -657,7 +657,7 @@ def _assign_all(search: NearestIndex, u: Tensor, w: int, threads: int) -> Tensor
 
 
 def _in_blocks(maps: Map, block: Size, period: Period, device: torch.device) -> Map:
-    blocks = Blocks(lambda region: maps(region).cpu().numpy(), block, period)
+    blocks = Blocks(lambda region: maps(region).cpu().numpy(), block, period, kept=40)
     return lambda region: torch.from_numpy(blocks.window(region)).to(device)
 
 
