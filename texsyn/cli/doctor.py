@@ -33,6 +33,8 @@ def checks() -> list[Check]:
         _guarded("memory", _memory),
         _guarded("triton", _triton, needed=False),
         _guarded("keops", _keops, needed=False),
+        _package("zarr", "texsyn render to .zarr; pip install 'texsyn[giant]'"),
+        _package("distributed", "--scheduler, render_array; pip install 'texsyn[cluster]'"),
         _package("pot", "optimal transport cross-checks; only the tests use it"),
         _package("faiss-cpu", "a rival in benchmarks/bench_ot.py; nothing else uses it"),
     ]

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from texsyn.images.picture import OutputError, OutputExists, printable, reason
-from texsyn.images.saving import _rename_new, check_path
+from texsyn.images.saving import _rename_new, _sync_folder, check_path
 from texsyn.images.tiled import KINDS, Layout, Tiles, allocated, is_folder_of_others, remove
 
 FORMAT = 1
@@ -260,12 +260,3 @@ def _rename(part: str, path: str, *, overwrite: bool) -> None:
         _rename_new(part, path)
         with contextlib.suppress(FileNotFoundError):  # it was a link, or a rename where there are none
             os.unlink(part)
-
-
-def _sync_folder(path: str) -> None:
-    with contextlib.suppress(OSError):  # some systems cannot open a folder
-        handle = os.open(os.path.dirname(path), os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

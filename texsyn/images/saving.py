@@ -181,8 +181,13 @@ def _published(path: str, overwrite: bool) -> Iterator[BinaryIO]:
     finally:  # also after KeyboardInterrupt; already gone when all went well
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+    _sync_folder(path)
+
+
+def _sync_folder(path: str) -> None:
+    """Have the system write down which names the folder of path holds."""
     with contextlib.suppress(OSError):  # some systems cannot open a folder
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(os.path.dirname(path), os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
