@@ -135,6 +135,7 @@ def _serve(pipe: Connection, options: dict[str, Any]) -> None:
 
 
 def _leave(signum: int, frame: Any) -> NoReturn:
-    """Unwind, so that a temporary file goes; once."""
+    """Unwind, so that a temporary file goes; once. Whatever that interrupts has nothing more to say to anybody."""
     signal.signal(signum, signal.SIG_IGN)
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     sys.exit(128 + signum)
