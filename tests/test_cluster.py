@@ -299,3 +299,12 @@ def test_a_folder_that_the_workers_do_not_see(gaussian: texsyn.TextureModel, clu
         with pytest.raises(OutputError, match="is gone, or not where this worker could see it"):
             task.result()
     assert os.listdir(tmp_path / "a.zarr.part") == []
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_work(
+    gaussian: texsyn.TextureModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("texsyn.render.Plan.disk_free", property(lambda plan: 10))
+    with pytest.raises(texsyn.OutputError, match="bytes of disk"):
+        write_zarr(gaussian, tmp_path / "x.zarr", (40, 40), seed=1, scheduler="tcp://127.0.0.1:1")
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -181,21 +182,24 @@ class Plan:
 
     def run(self, watch: Watch | None = None) -> dict[str, Any]:
         """Render what is missing, give the picture its name, and return its recipe. See to_file()."""
-        watch = watch or Watch()
         self.check()
         self.require_room()
+        return self.complete(self._fill, watch or Watch())
+
+    def complete(self, fill: Callable[[Partial, Watch], None], watch: Watch) -> dict[str, Any]:
+        """After the checks: open the unfinished picture, have fill write what is missing, publish; the recipe."""
         with self.partial as out:
             out.open(resume=self.resume, overwrite=self.overwrite)
             if not out.complete:
                 try:
-                    with one_torch_thread():
-                        self._fill(out, watch)
+                    fill(out, watch)
                 except OSError as error:
                     raise out.failure(error) from error
             out.publish(overwrite=self.overwrite)
         watch.step(1.0, "done")
         return self.recipe
 
+    @one_torch_thread()
     def _fill(self, out: Partial, watch: Watch) -> None:
         """Render and write the jobs that are not done. What was finished is logged, whatever ends it."""
         window = self.model.plane(seed=self.seed, period=self.period)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import CancelledError, as_completed
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +63,16 @@ def run_plan(planned: Plan, scheduler: str, watch: Watch | None = None) -> dict[
     """
     if kind_of(planned.path) != "zarr":
         raise ValueError(f"{Path(planned.path).name}: a cluster writes .zarr, one file cannot have many writers")
-    watch = watch or Watch()
     planned.check()
-    with engine(scheduler) as dask, planned.partial as out:
-        out.open(resume=planned.resume, overwrite=planned.overwrite)
-        if not out.complete:
-            try:
-                _fill(planned, out, dask, watch)
-            except OSError as error:
-                raise out.failure(error) from error
-            except CancelledError:
-                raise ConnectionError(f"the Dask scheduler at {scheduler!r} went away; resume=True goes on") from None
-        out.publish(overwrite=planned.overwrite)
-    watch.step(1.0, "done")
-    return planned.recipe
+    planned.require_room()
+    with engine(scheduler) as dask:
+        try:
+            return planned.complete(partial(_fill, planned, dask), watch or Watch())
+        except CancelledError:
+            raise ConnectionError(f"the Dask scheduler at {scheduler!r} went away; resume=True goes on") from None
 
 
-def _fill(planned: Plan, out: Partial, dask: Engine, watch: Watch) -> None:
+def _fill(planned: Plan, dask: Engine, out: Partial, watch: Watch) -> None:
     """Have the parts that are not done rendered and written, and log them as they come."""
     model, grid = dask.send(pack(planned.model)), planned.grid
     layout = replace(planned.layout, recipe=None, icc_profile=None)  # what the description holds already

@@ -12,12 +12,11 @@ import errno
 import io
 import json
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from texsyn.images.picture import OutputError, OutputExists, printable, reason
-from texsyn.images.saving import _rename_new, _sync_folder, check_path
+from texsyn.images.saving import _rename_new, _rename_over, _sync_folder, check_path
 from texsyn.images.tiled import KINDS, Layout, Tiles, allocated, is_folder_of_others, remove
 
 FORMAT = 1
@@ -253,9 +252,7 @@ def _rename(part: str, path: str, *, overwrite: bool) -> None:
     elif os.path.lexists(path) and os.path.samefile(part, path):  # cut off between link and unlink
         os.unlink(part)
     elif overwrite:
-        with contextlib.suppress(FileNotFoundError):
-            os.chmod(part, stat.S_IMODE(os.stat(path).st_mode))
-        os.replace(part, path)
+        _rename_over(part, path)
     else:
         _rename_new(part, path)
         with contextlib.suppress(FileNotFoundError):  # it was a link, or a rename where there are none

@@ -173,9 +173,7 @@ def _published(path: str, overwrite: bool) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         if overwrite:
-            with contextlib.suppress(FileNotFoundError):
-                os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-            os.replace(temporary, path)
+            _rename_over(temporary, path)
         else:
             _rename_new(temporary, path)
     finally:  # also after KeyboardInterrupt; already gone when all went well
@@ -192,6 +190,13 @@ def _sync_folder(path: str) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _rename_over(temporary: str, path: str) -> None:
+    """Give `temporary` the name `path`, and the permissions of the file that had it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+    os.replace(temporary, path)
 
 
 def _rename_new(temporary: str, path: str) -> None:

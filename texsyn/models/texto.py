@@ -233,7 +233,8 @@ class Texto(TextureModel):
         config = config or TextoConfig(endless=True)
         model = cls(exemplar, config, device)
         if config.endless:
-            threads, here = torch.get_num_threads(), cls(exemplar, config)  # on the CPU, for the same model everywhere
+            threads = torch.get_num_threads()
+            here = model if model.device.type == "cpu" else cls(exemplar, config)  # for the same model everywhere
             with one_torch_thread():
                 psi = here._train(seed, threads, watch or Watch())
             model.psi = {number: p.to(model.device) for number, p in psi.items()}
