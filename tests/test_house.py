@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "texsyn.images": 0,
     "texsyn.png16": 0,
+    "texsyn.variants": 0,
+    "texsyn.coordinate_files": 0,
     "texsyn.noise": 0,
     "texsyn.blocks": 0,
     "texsyn.pyramid": 0,
