@@ -39,6 +39,7 @@ FLOORS = {
     "texsyn.render": 3,
     "texsyn.cluster": 3,
     "texsyn.batch": 3,
+    "texsyn.web": 3,
     "texsyn.cli": 3,
     "texsyn.__main__": 3,
 }
@@ -55,6 +56,7 @@ OPTIONAL = {
     "dask",
     "distributed",
     "triton",
+    "waitress",
 }  # ot is POT, not texsyn.ot
 #: draw from torch's global stream unless they are given a generator
 TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
