@@ -10,7 +10,9 @@ import texsyn
 from texsyn import coordinates
 from texsyn.images import InputError, Picture, Region, Size, load, to_unit
 from texsyn.metrics.texture import score
-from texsyn.models.texto import Level, Texto, TextoConfig, matching_codes
+from texsyn.atlas import Level
+from texsyn.material import matching_codes
+from texsyn.models.texto import Texto, TextoConfig
 from texsyn.noise import NoiseField
 
 ENDLESS = TextoConfig(endless=True, training_factor=2, samples_per_atom=8)

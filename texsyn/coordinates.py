@@ -15,6 +15,8 @@ Each function has a numba loop for the CPU and plain torch for other devices; th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 import torch
@@ -89,14 +91,36 @@ def inside(source: Tensor, size: Size, w: int) -> Tensor:
     return moved
 
 
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """What sources cost more or less by the exemplar they belong to, and by where they go.
+
+    price (Z, E) int32 is added to psi; zone (H, W) uint8, concentric with the map that correct() returns and of its
+    size, says which row holds for a pixel; owner (h,) int32 the exemplar of each row of the sheets.
+    """
+
+    price: Tensor
+    zone: Tensor
+    owner: Tensor
+
+
 def correct(
-    u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None = None, *, threads: int = 1
+    u: Tensor,
+    source: Tensor,
+    exemplar: Tensor,
+    w: int,
+    psi: Tensor | None = None,
+    *,
+    fix: Tensor | None = None,
+    prices: Prices | None = None,
+    threads: int = 1,
 ) -> Tensor:
     """One coherent correction: each pixel takes the best of the nine sources that its neighbours propose.
 
-    A neighbour at offset (dy, dx) with source s proposes s - (dy, dx), kept where its patch fits. The best minimises
-    |X - Y|^2 - psi over the w x w patches X of u around the pixel and Y of the exemplar around the proposal; of equals
-    the first in reading order of the neighbours wins.
+    A neighbour at offset (dy, dx) with source s proposes s - (dy, dx), moved to where its patch fits: inside the
+    exemplar, and then to fix[y, x] where fix (h, w, 2) int32 is given. The best minimises |X - Y|^2 - psi over the
+    w x w patches X of u around the pixel and Y of the exemplar around the proposal; of equals the first in reading
+    order of the neighbours wins.
 
     u (A, B, C) codes and source (P, Q, 2) are concentric; psi is int32, one for each exemplar patch in reading order.
     Returns the map (H, W, 2), concentric, of size (min(A - 2r, P - 2), min(B - 2r, Q - 2)), r = w // 2.
@@ -105,17 +129,22 @@ def correct(
     h = min(u.shape[0] - 2 * r, source.shape[0] - 2)
     wd = min(u.shape[1] - 2 * r, source.shape[1] - 2)
     u, source = middle(u, h + 2 * r, wd + 2 * r), middle(source, h + 2, wd + 2)
-    if _compiled(source):
-        out = np.empty((h, wd, 2), np.int32)
-        bias = np.zeros(0, np.int32) if psi is None else psi.numpy()
-        x, s, e = u.contiguous().numpy(), source.contiguous().numpy(), exemplar.contiguous().numpy()
+    if not _compiled(source):
+        return _correct_torch(u, source, exemplar, w, psi, fix, prices)
+    out = np.empty((h, wd, 2), np.int32)
+    bias = np.zeros(0, np.int32) if psi is None else psi.contiguous().numpy()
+    moved = np.zeros((0, 0, 2), np.int32) if fix is None else fix.contiguous().numpy()
+    price, zone, owner = np.zeros((0, 0), np.int32), np.zeros((h, 0), np.uint8), np.zeros(0, np.int32)
+    if prices is not None:
+        price, zone, owner = (t.contiguous().numpy() for t in (prices.price, prices.zone, prices.owner))
+    x, s, e = u.contiguous().numpy(), source.contiguous().numpy(), exemplar.contiguous().numpy()
 
-        def band(top: int, end: int) -> None:
-            _correct(x[top : end + 2 * r], s[top : end + 2], e, w, bias, out[top:end])
+    def band(top: int, end: int) -> None:
+        these = s[top : end + 2]
+        _correct(x[top : end + 2 * r], these, e, w, bias, moved, price, zone[top:end], owner, out[top:end])
 
-        share_rows(h, threads, band)
-        return torch.from_numpy(out)
-    return _correct_torch(u, source, exemplar, w, psi)
+    share_rows(h, threads, band)
+    return torch.from_numpy(out)
 
 
 def middle(a: Tensor, height: int, width: int) -> Tensor:
@@ -195,11 +224,12 @@ def _vote_torch(exemplar: Tensor, source: Tensor, w: int) -> Tensor:
 
 
 @numba.njit(cache=True, nogil=True)
-def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
+def _correct(u, source, exemplar, w, psi, fix, price, zone, owner, out):  # type: ignore[no-untyped-def]
     r = w // 2
     last_y, last_x = exemplar.shape[0] - 1 - r, exemplar.shape[1] - 1 - r
     per_row = exemplar.shape[1] - 2 * r
     biased, row = psi.size > 0, w * exemplar.shape[2]
+    moved, priced = fix.size > 0, price.size > 0
     flat_u = u.reshape(u.shape[0], -1)
     flat_e = exemplar.reshape(exemplar.shape[0], -1)
     n_channels = exemplar.shape[2]
@@ -208,14 +238,19 @@ def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             if agree[y, x]:  # there is but one proposal
-                out[y, x, 0] = min(max(source[y + 1, x + 1, 0], r), last_y)
-                out[y, x, 1] = min(max(source[y + 1, x + 1, 1], r), last_x)
+                cy = min(max(source[y + 1, x + 1, 0], r), last_y)
+                cx = min(max(source[y + 1, x + 1, 1], r), last_x)
+                if moved:
+                    cy, cx = fix[cy, cx, 0], fix[cy, cx, 1]
+                out[y, x, 0], out[y, x, 1] = cy, cx
                 continue
             n = 0
             for dy in range(-1, 2):
                 for dx in range(-1, 2):
                     cy = min(max(source[y + 1 + dy, x + 1 + dx, 0] - dy, r), last_y)
                     cx = min(max(source[y + 1 + dy, x + 1 + dx, 1] - dx, r), last_x)
+                    if moved:
+                        cy, cx = fix[cy, cx, 0], fix[cy, cx, 1]
                     new = True
                     for k in range(n):
                         new &= (proposed[k, 0] != cy) | (proposed[k, 1] != cx)
@@ -229,6 +264,8 @@ def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
                     cost = np.int64(0)
                     if biased:
                         cost -= psi[(cy - r) * per_row + cx - r]
+                    if priced:
+                        cost -= price[zone[y, x], owner[cy]]
                     for i in range(w):
                         u_row, e_row = flat_u[y + i], flat_e[cy - r + i]
                         u_at, e_at = x * n_channels, (cx - r) * n_channels
@@ -245,7 +282,15 @@ def _correct(u, source, exemplar, w, psi, out):  # type: ignore[no-untyped-def]
             out[y, x, 1] = proposed[best_k, 1]
 
 
-def _correct_torch(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Tensor | None) -> Tensor:
+def _correct_torch(
+    u: Tensor,
+    source: Tensor,
+    exemplar: Tensor,
+    w: int,
+    psi: Tensor | None,
+    fix: Tensor | None = None,
+    prices: Prices | None = None,
+) -> Tensor:
     r, h, wd = w // 2, source.shape[0] - 2, source.shape[1] - 2
     x = extract(u.permute(2, 0, 1).to(torch.int32), w)  # (H W, C w w)
     y = extract(exemplar.permute(2, 0, 1).to(torch.int32), w)
@@ -256,11 +301,16 @@ def _correct_torch(u: Tensor, source: Tensor, exemplar: Tensor, w: int, psi: Ten
         for dx in (-1, 0, 1):
             s = source[1 + dy : 1 + dy + h, 1 + dx : 1 + dx + wd].long()
             cy, cx = (s[..., 0] - dy).clamp(r, last_y), (s[..., 1] - dx).clamp(r, last_x)
+            if fix is not None:
+                cy, cx = fix[cy, cx].long().unbind(-1)
             k = ((cy - r) * per_row + cx - r).reshape(-1)
             for rows in torch.arange(h * wd, device=u.device).split(1 << 18):
                 cost = (x[rows] - y[k[rows]]).square_().sum(1)
                 if psi is not None:
                     cost -= psi[k[rows]]
+                if prices is not None:
+                    owner = prices.owner[cy.reshape(-1)[rows]].long()
+                    cost -= prices.price[prices.zone.reshape(-1)[rows].long(), owner]
                 better = cost < best[rows]
                 best[rows] = torch.where(better, cost, best[rows])
                 winner[rows] = torch.where(better, k[rows], winner[rows])

@@ -69,12 +69,14 @@ class Synthesis:
     """One picture with its evidence.
 
     pixels (h, w, c) in the exemplar's own number type; source (h, w, 2) int32, the exemplar pixel (row, column) that
-    each pixel is, or None for methods that blend; evidence is JSON-able, one entry a level.
+    each pixel is, with the number of the sheet as a third where there are several, or None for methods that blend;
+    evidence is JSON-able, one entry a level; others are the further maps of a stack.
     """
 
     pixels: np.ndarray
     source: np.ndarray | None = None
     evidence: list[dict[str, Any]] = field(default_factory=list)
+    others: tuple[np.ndarray, ...] = ()
 
 
 class TextureModel(ABC):

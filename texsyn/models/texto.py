@@ -24,8 +24,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import astuple, dataclass
 from functools import cached_property, partial
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -33,20 +35,23 @@ import torch
 from torch import Tensor
 
 from texsyn.adsn import exact_field
+from texsyn.ascent import Ascent, Canvas
+from texsyn.atlas import Atlas, Level, centred
 from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
-from texsyn.coordinates import children, correct, inside, take, vote, wrap
+from texsyn.coordinates import children, correct, take, vote, wrap
 from texsyn.images import InputError, Picture, Region, Size, to_unit
+from texsyn.material import Material
 from texsyn.models.base import Synthesis, TextureModel, Watch, Window
-from texsyn.noise import NoiseField
+from texsyn.noise import UNIT, NoiseField
 from texsyn.ot.nearest import NearestIndex, one_torch_thread
 from texsyn.ot.semidiscrete import solve
+from texsyn.painting import MENDING_PASSES, Manner, Painting, account, mend, uneven_ends
 from texsyn.patches import windows
-from texsyn.pyramid import coarser, level_period, level_size, n_levels_for, pyramid
+from texsyn.pyramid import coarser, level_period, level_size, pyramid
 
 Map = Callable[[Region], Tensor]  #: from a region of one level to its source coordinates (H, W, 2)
+BLOB = 6  # pixels of the coarsest level: about half the width of the blobs in which several sheets start
 BLOCK, COARSE_BLOCK = Size(256, 256), Size(128, 128)  # of the finest transported level's map in planes, of the others'
-MENDED, MENDING_PASSES, MENDING_ATOMS = 4, 3, 65536  # see Texto._mend
-MAX_COARSEST_ATOMS = 40_000  # beyond it (very long strips) one pass over the coarsest level would take minutes
 
 
 @dataclass(frozen=True)
@@ -95,80 +100,18 @@ class TextoConfig:
             raise ValueError(f"step={self.step} should be above 0")
 
 
-def matching_codes(exemplar: Picture) -> np.ndarray:
-    """(h, w, C) uint8: what patches are compared on. Pixels are copied, so this limits decisions, never the output.
+@dataclass(frozen=True, eq=False)
+class Brief:
+    """What a balanced picture has to obey besides its size: its own guide, and where which exemplar goes.
 
-    The channels' common range is stretched to 0..255 (for floats without the outermost 0.05 %, so that a few bright
-    pixels do not flatten the rest); colour is weighted by alpha, so that what is transparent does not matter.
+    guide (H, W, G) uint8 goes with the guides of the material's sheets; bins (B, G) are codes that sort guides into
+    classes, whose parts of the picture are then followed. shares (H, W, E) float: the part of each exemplar at each
+    place, adding up to 1; they replace the material's shares there. H and W are those of the picture.
     """
-    values = to_unit(exemplar.pixels).astype(np.float64)
-    tail = 0.05 if exemplar.pixels.dtype == np.float32 else 0.0
-    low, high = np.percentile(values, [tail, 100 - tail]) if tail else (values.min(), values.max())
-    if exemplar.has_alpha:
-        low, high = min(low, 0.0), max(high, 1.0)
-        values[..., :-1] *= values[..., -1:]
-    gain = 255 / (high - low) if high > low else 1.0
-    return np.floor(np.clip((values - low) * gain, 0, 255) + 0.5).astype(np.uint8)
 
-
-class Level:
-    """One scale of the exemplar: its 8-bit codes, and its patches as atoms for transport."""
-
-    backend = "auto"  # of ot.nearest; all of them give the same bits here
-
-    def __init__(self, number: int, codes: Tensor, w: int) -> None:
-        self.number, self.codes, self.w = number, codes, w
-        self.size = Size(*codes.shape[:2])
-        self.per_row = self.size.width - w + 1
-        self.n_atoms = (self.size.height - w + 1) * self.per_row
-
-    @cached_property
-    def index(self) -> NearestIndex:
-        atoms = windows(self.codes, self.w).reshape(self.n_atoms, -1)
-        return NearestIndex(_centred(atoms), backend=self.backend, centre=False)
-
-    def assign(self, patches: Tensor, psi: Tensor) -> Tensor:
-        """Winner among the atoms, (N,), for patches (N, C w w) of codes. One thread at a time: psi is kept inside."""
-        self.index.set_bias(psi.float(), check=False)
-        return self.index.argmin(_centred(patches), check=False)
-
-    def searches(self, potentials: Tensor) -> list[NearestIndex]:
-        """An index for each row of potentials (K, J), for any number of threads."""
-        found = []
-        for psi in potentials:
-            found.append(NearestIndex(self.index.y, backend=self.backend, centre=False))
-            found[-1].set_bias(psi.float())
-        return found
-
-    def nearest(self, patches: Tensor) -> Tensor:
-        """Coordinates (N, 2) of the nearest of the atoms, of every n-th where they are more than MENDING_ATOMS."""
-        return self.coordinates(self._some.argmin(_centred(patches), check=False) * self._stride)
-
-    @property
-    def _stride(self) -> int:
-        return -(-self.n_atoms // MENDING_ATOMS)
-
-    @cached_property
-    def _some(self) -> NearestIndex:
-        atom = torch.arange(0, self.n_atoms, self._stride, device=self.codes.device)
-        views = windows(self.codes, self.w)
-        atoms = views[atom // self.per_row, atom % self.per_row].reshape(len(atom), -1)
-        return NearestIndex(_centred(atoms), backend=self.backend, centre=False)
-
-    def coordinates(self, atom: Tensor) -> Tensor:
-        """Exemplar coordinates (..., 2) int32 of the atoms' centres."""
-        r = self.w // 2
-        return torch.stack([atom // self.per_row + r, atom % self.per_row + r], -1).to(torch.int32)
-
-    def atoms_of(self, source: Tensor) -> Tensor:
-        """The inverse of coordinates()."""
-        r = self.w // 2
-        return (source[..., 0].long() - r) * self.per_row + source[..., 1].long() - r
-
-
-def _centred(patches: Tensor) -> Tensor:
-    """Codes 0..255 as float32 in -128..127: scores between such patches are exact in any order of summation."""
-    return patches.float() - 128
+    guide: np.ndarray | None = None
+    bins: np.ndarray | None = None
+    shares: np.ndarray | None = None
 
 
 class Texto(TextureModel):
@@ -190,25 +133,12 @@ class Texto(TextureModel):
     ) -> None:
         """psi: for each transported level (K, J) int32, frozen potentials; None in balanced mode."""
         config = config or TextoConfig()
-        super().__init__(exemplar, config, device)
+        self.material = Material.of(exemplar)
+        super().__init__(self.material.picture, config, device)
         self.local = config.endless
         self.psi = psi
-        smallest = max(config.patch_size + 3, 8)
-        if min(exemplar.size.height, exemplar.size.width) < smallest:
-            raise InputError(
-                f"{exemplar.name}: patch_size={config.patch_size} needs a picture of at least {smallest}x{smallest}, "
-                f"got {exemplar.size}"
-            )
-        n_levels = n_levels_for(exemplar.size, max(config.coarsest_side, smallest))
-        while n_levels > 1 and min(astuple(level_size(exemplar.size, n_levels - 1))) < smallest:
-            n_levels -= 1  # the nearest octave can fall below a large patch
-        codes = torch.from_numpy(matching_codes(exemplar)).permute(2, 0, 1).float()
-        rounded = [(u + 0.5).floor().clamp(0, 255).to(torch.uint8) for u in pyramid(codes, n_levels)]
-        self.levels = [
-            Level(s, u.permute(1, 2, 0).contiguous().to(self.device), config.patch_size) for s, u in enumerate(rounded)
-        ]
-        if self.levels[-1].n_atoms > MAX_COARSEST_ATOMS:
-            raise InputError(f"{exemplar.name}: a strip of {exemplar.size} is too long for its width; crop it shorter")
+        self.atlas = Atlas(self.material, config.patch_size, config.coarsest_side, self.device)
+        self.levels = self.atlas.levels
 
     @property
     def transported(self) -> list[Level]:
@@ -260,24 +190,42 @@ class Texto(TextureModel):
 
     # ---- pictures
 
-    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
+    def synthesise(
+        self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None, brief: Brief | None = None
+    ) -> Synthesis:
+        """One picture. brief: what a balanced one has to obey besides; see Brief."""
         watch = watch or Watch()
         period, threads = period_of(tile, size), torch.get_num_threads()
         evidence: list[dict[str, Any]] = []
+        if brief is not None and self.config.endless:
+            raise ValueError("an endless texture obeys no guide and no map of shares; take endless=False")
         with one_torch_thread():
             if self.config.endless:
                 watch.step(0.0, str(size))
                 maps = self._maps(seed, period, threads=threads, evidence=evidence)
+            elif brief is not None or self.material.shares is not None:
+                torus = self._obeying(size, seed, period, threads, brief or Brief(), evidence, watch)
+                maps = partial(_torus_window, torus)
             else:
                 maps = self._picture(size, seed, period, threads, evidence, watch.part(0, 0.9))
             source = maps(Region(0, 0, size.height, size.width))
         watch.step(1.0, "done")
-        return Synthesis(self._pixels(source), source.cpu().numpy(), evidence)
+        return self.cut_out(source, evidence)
 
-    def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
+    def cut_out(self, source: Tensor, evidence: list[dict[str, Any]]) -> Synthesis:
+        """The picture, with all its maps, that a map of coordinates (H, W, 2) stands for."""
+        pixels = self._pixels(source)
+        sheet, at = self.atlas.split(source.cpu().numpy())
+        n_maps = len(self.material.sheets[0].maps)
+        others = tuple(self.material.take(sheet, at, number) for number in range(1, n_maps))
+        named = at if self.atlas.single else np.concatenate([at, sheet[..., None].astype(at.dtype)], 2)
+        return Synthesis(pixels, named, evidence, others)
+
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+        """See TextureModel.plane(). number: which of the material's maps is shown; they fit each other."""
         if not self.config.endless:
             return super().plane(seed=seed, period=period)
-        return self._window(self._maps(seed, period, keep=True))
+        return self._window(self._maps(seed, period, keep=True), number)
 
     def render(self, region: Region, *, seed: int, period: Period = ENDLESS) -> Tensor:
         if not self.config.endless:
@@ -292,23 +240,24 @@ class Texto(TextureModel):
         """
         if self.config.endless:
             raise ValueError("endless pictures need no size; ask plane() for regions")
+        if self.material.shares is not None:
+            raise ValueError("shares are kept by pictures that are made whole; ask synthesise() for one")
         with one_torch_thread():
             return self._window(self._picture(size, seed, period_of(tile, size), 1, [], watch or Watch()))
 
-    def _window(self, maps: Map) -> Window:
+    def _window(self, maps: Map, number: int = 0) -> Window:
         def window(region: Region) -> np.ndarray:
             with one_torch_thread():
-                return self._pixels(maps(region))
+                return self._pixels(maps(region), number)
 
         return window
 
-    def _pixels(self, source: Tensor) -> np.ndarray:
-        """The exemplar's pixels at source, gathered where it is."""
-        pixels = self.exemplar.pixels
-        if source.device.type == "cpu":
-            at = source.numpy()
-            taken: np.ndarray = pixels[at[..., 0], at[..., 1]]
-            return taken
+    def _pixels(self, source: Tensor, number: int = 0) -> np.ndarray:
+        """The pixels of a map at source, gathered where it is."""
+        if source.device.type == "cpu" or not self.atlas.single:
+            sheet, at = self.atlas.split(source.cpu().numpy())
+            return self.material.take(sheet, at, number)
+        pixels = self.material.sheets[0].maps[number].pixels
         signed = pixels.view(np.int16) if pixels.dtype == np.uint16 else pixels  # torch gathers no unsigned shorts
         return take(torch.from_numpy(signed).to(source.device), source).cpu().numpy().view(pixels.dtype)
 
@@ -320,8 +269,10 @@ class Texto(TextureModel):
         c = self.config
         fine = (2 * c.fine_votes + c.fine_corrections) * (c.patch_size // 2)
         halos = [self._transport_halo if level in self.transported else fine for level in self.levels]
-        coarsest = self.levels[-1].size
-        return [*halos[:-1], halos[-1] + max(coarsest.height, coarsest.width) - 1]
+        number = self.levels[-1].number
+        sizes = [level_size(sheet.size, number) for sheet in self.material.sheets]
+        start = max(max(size.height, size.width) - 1 for size in sizes)
+        return [*halos[:-1], halos[-1] + (start if len(sizes) == 1 else max(start, 2 * BLOB))]
 
     @property
     def _transport_halo(self) -> int:
@@ -375,34 +326,17 @@ class Texto(TextureModel):
     def _corrected_map(self, level: Level, below: Map, period: Period, threads: int, region: Region) -> Tensor:
         """A fine level's map on a region: the children of the coarser map, votes and corrections."""
         c, region = self.config, region.grow(self.halos()[level.number])
-        ends = _uneven_ends(period, level.number)
+        ends = uneven_ends(period, level.number)
         margin = 2 * (level.w // 2) * MENDING_PASSES if any(ends) else 0
         source = self._children(level, below, period, region.grow(margin))
         if any(ends):
-            source = self._mend(level, source, region.grow(margin), ends)
+            source = mend(level, source, region.grow(margin), ends)
         for k in range(c.fine_votes + c.fine_corrections):
             if k < c.fine_votes:
-                u = vote(level.codes, inside(source, level.size, level.w), level.w, threads=threads)
+                u = vote(level.codes, level.settled(source), level.w, threads=threads)
             else:
                 u = take(level.codes, source)
-            source = correct(u, source, level.codes, level.w, threads=threads)
-        return source
-
-    def _mend(self, level: Level, source: Tensor, region: Region, ends: Period) -> Tensor:
-        """source (H, W, 2) on a region, with the places where uneven periods end made anew; it shrinks by the margin.
-
-        There a row or column of children is missing or too many, and corrections alone would leave a straight seam. A
-        few rounds of nearest patches and votes, on a band of MENDED pixels to each side, find patches that span it.
-        """
-        r = level.w // 2
-        for _ in range(MENDING_PASSES):
-            u = vote(level.codes, inside(source, level.size, level.w), level.w)
-            region, source = region.grow(-2 * r), source[2 * r : -2 * r, 2 * r : -2 * r].clone()
-            rows, columns = _near_the_end(region, ends)
-            views = windows(u, level.w)
-            for where in (rows[:, None] | columns[None, :]).to(u.device).nonzero().split(8192):
-                y, x = where[:, 0], where[:, 1]
-                source[y, x] = level.nearest(views[y, x].reshape(len(where), -1))
+            source = correct(u, source, level.codes, level.w, fix=level.fix, threads=threads)
         return source
 
     def _children(self, level: Level, below: Map, period: Period, region: Region) -> Tensor:
@@ -413,95 +347,115 @@ class Texto(TextureModel):
     # ---- balanced: psi moves while the picture is made
 
     def _balanced(self, size: Size, seed: int, period: Period, watch: Watch, evidence: list[dict[str, Any]]) -> Tensor:
-        """The map of the finest transported level on a torus.
+        """The map of the finest transported level on a torus; see _tori."""
+        tori = self._tori(size, period)
+        canvases = [Canvas() for _ in tori]
+        painting = Painting(self._manner(1), seed, canvases, period, told=watch.step, evidence=evidence)
+        return _transport_all(painting, self.transported, self._start_on_torus(tori[-1], seed))
 
-        The torus has the period on its axes; on others it is at least as large as size and as the exemplar.
-        """
-        coarsest = self.levels[-1]
-        need, repeat = level_size(size, coarsest.number), level_period(period, coarsest.number)
-        height, width = (
-            repeat[0] or max(need.height, coarsest.size.height),
-            repeat[1] or max(need.width, coarsest.size.width),
-        )
-        u = self._start_on_torus(Size(height, width), seed)
-        source = None
-        work = [s.n_atoms * 4.0**-s.number for s in self.transported]
-        done = 0.0
-        for level, share in zip(self.transported, work, strict=True):
-            if source is not None:
-                fine, coarse = level_period(period, level.number), level_period(period, level.number + 1)
-                whole = Region(0, 0, fine[0] or 2 * source.shape[0], fine[1] or 2 * source.shape[1])
-                source = children(source, coarser(whole, fine, coarse), whole, level.size, fine, coarse)
-                u = take(level.codes, source)
-            part = watch.part(done / sum(work), (done + share) / sum(work))
-            u, source, psi, m0 = self._balance(level, u, seed, part)
-            source = self._correct_on_torus(level, u, source, psi)
-            evidence.append(_evidence(level, source, m0))
-            done += share
-        assert source is not None
-        return source
+    def _manner(self, threads: int) -> Manner:
+        c = self.config
 
-    def _start_on_torus(self, canvas: Size, seed: int) -> Tensor:
-        coarsest = self.levels[-1]
-        noise = NoiseField(seed, coarsest.number).integers(Region(0, 0, canvas.height, canvas.width))
-        wrapped = np.pad(noise, ((0, coarsest.size.height - 1), (0, coarsest.size.width - 1)), mode="wrap")
-        u = exact_field(coarsest.codes.permute(2, 0, 1), torch.from_numpy(wrapped).to(self.device))
-        return u.permute(1, 2, 0).contiguous()
+        def ascent(level: Level, n_patches: int) -> Ascent:
+            return Ascent(self._n_passes(level, n_patches), max(c.batch, min(512, n_patches // 256)), c.step)
 
-    def _balance(self, level: Level, u: Tensor, seed: int, watch: Watch) -> tuple[Tensor, Tensor, Tensor, float]:
-        """All passes of one level: (picture before the last assignment, its map, averaged psi int32, m0).
-
-        One pass visits the patches in an order of its own, in batches: assign, then one ascent step of the semi-dual
-        with this batch's shares, psi_j += c m0 J / sqrt(t) (1/J - share_j) (texto_2018 has the plain algorithm).
-        """
-        c, w, n_atoms = self.config, level.w, level.n_atoms
-        height, width = u.shape[:2]
-        whole = Region(0, 0, height, width)
-        psi = torch.zeros(n_atoms, dtype=torch.float64, device=self.device)
-        average, weight, t, m0 = psi.clone(), 0.0, 0, 0.0
-        batch = max(c.batch, min(512, height * width // 256))
-        size = torch.tensor(float(batch), device=self.device)
-        winner = torch.empty(height * width, dtype=torch.long, device=self.device)
-        n_passes = self._n_passes(level, height * width)
-        for k in range(n_passes):
-            watch.step(k / n_passes, f"level {level.number}: {width}x{height}, pass {k + 1} of {n_passes}")
-            views = windows(wrap(u, w // 2), w)
-            order = torch.from_numpy(_shuffled(NoiseField(seed, level.number, 1 + k), whole)).to(self.device)
-            if k == 0:
-                m0 = self._mean_cost(level, views, order[:2048])
-            for rows in order.split(batch):
-                patches = views[rows // width, rows % width].reshape(len(rows), -1)
-                j = level.assign(patches, psi.round())
-                winner[rows] = j
-                t += 1
-                count = torch.zeros(n_atoms, dtype=torch.long, device=self.device).scatter_add_(
-                    0, j, torch.ones_like(j)
-                )
-                share = count.float() / size  # by a tensor: by a number CUDA multiplies with the reciprocal
-                psi = psi + c.step * m0 * n_atoms / math.sqrt(t) * (len(rows) / (batch * n_atoms) - share)
-                if k >= n_passes // 2:  # the tail average, weights ~ t^2
-                    weight += t * t
-                    average = average + t * t / weight * (psi - average)
-            source = level.coordinates(winner).view(height, width, 2)
-            if k < n_passes - 1:
-                u = vote(level.codes, wrap(source, w // 2), w)
-        return u, source, average.round().to(torch.int32), m0
+        return Manner(ascent, c.transport_corrections, c.fine_votes, c.fine_corrections, threads)
 
     def _n_passes(self, level: Level, n_patches: float) -> int:
         share = min(1.0, 4000 / level.n_atoms) * min(1.0, math.sqrt(65536 / n_patches))
         return min(self.config.passes, max(6, round(self.config.passes * share)))
 
-    def _mean_cost(self, level: Level, views: Tensor, rows: Tensor) -> float:
-        """m0: mean over some patches of the squared distance to their nearest atom, the unit of psi."""
-        patches = views[rows // views.shape[1], rows % views.shape[1]].reshape(len(rows), -1)
-        level.index.set_bias(None)
-        return level.index.argmin(_centred(patches), return_value=True)[1].double().mean().item()
+    def _tori(self, size: Size, period: Period, margin: int = 0) -> list[Size]:
+        """The torus of each level, finest first, on which a balanced picture of that size is made.
 
-    def _correct_on_torus(self, level: Level, u: Tensor, source: Tensor, psi: Tensor) -> Tensor:
-        for _ in range(self.config.transport_corrections):
-            source = correct(wrap(u, level.w // 2), wrap(source, 1), level.codes, level.w, psi)
-            u = take(level.codes, source)
+        It has the period on its axes; on others it is at least as large as size and as the exemplar, and margin
+        pixels of the coarsest level larger than size.
+        """
+        coarsest = self.levels[-1].number
+        need, repeat = level_size(size, coarsest), level_period(period, coarsest)
+        least = [level_size(sheet.size, coarsest) for sheet in self.material.sheets]
+        height = repeat[0] or max(need.height + margin, max(n.height for n in least))
+        width = repeat[1] or max(need.width + margin, max(n.width for n in least))
+        found = []
+        for s in range(len(self.levels)):
+            rows, columns = level_period(period, s)
+            found.append(Size(rows or height << (coarsest - s), columns or width << (coarsest - s)))
+        return found
+
+    def _start_on_torus(self, canvas: Size, seed: int) -> Tensor:
+        def wrapped(noise: NoiseField, rows: int, columns: int) -> np.ndarray:
+            values = noise.integers(Region(0, 0, canvas.height, canvas.width))
+            return np.pad(values, ((0, rows), (0, columns)), mode="wrap")
+
+        return self._start(NoiseField(seed, self.levels[-1].number), wrapped)
+
+    def _start(self, noise: NoiseField, values: Callable[[NoiseField, int, int], np.ndarray]) -> Tensor:
+        """Codes (H, W, C) to begin with at the coarsest level: the exemplar's Gaussian texture.
+
+        values(noise, rows, columns) is the noise on the wanted region with that many more rows and columns, which may
+        lie before or after it. Several sheets have their fields in blobs, in the sheets' shares.
+        """
+        coarsest, fields = self.levels[-1], []
+        for k in range(len(self.material.sheets)):
+            region = self.atlas.window(k, coarsest.number)
+            codes = coarsest.codes[region.top : region.bottom, : region.width].permute(2, 0, 1)
+            grown = torch.from_numpy(values(noise, region.height - 1, region.width - 1)).to(self.device)
+            fields.append(exact_field(codes, grown).permute(1, 2, 0))
+        if len(fields) == 1:
+            return fields[0].contiguous()
+        blobs = values(NoiseField(noise.seed, noise.level, 99, noise.period), 2 * BLOB, 2 * BLOB).astype(np.int64)
+        for _ in range(2):
+            blobs = np.lib.stride_tricks.sliding_window_view(blobs, (BLOB + 1, BLOB + 1)).sum((-1, -2))
+        return _mosaic(fields, torch.from_numpy(blobs).to(self.device), self._parts())
+
+    def _parts(self) -> list[float]:
+        """The share of each sheet in the picture."""
+        sheets = self.material.sheets
+        if self.material.shares is None:
+            return [1 / len(sheets)] * len(sheets)
+        n = [sum(other.exemplar == s.exemplar for other in sheets) for s in sheets]
+        return [self.material.shares[s.exemplar] / k for s, k in zip(sheets, n, strict=True)]
+
+    # ---- balanced, and obeying something besides
+
+    def _obeying(
+        self,
+        size: Size,
+        seed: int,
+        period: Period,
+        threads: int,
+        brief: Brief,
+        evidence: list[dict[str, Any]],
+        watch: Watch,
+    ) -> Tensor:
+        """The map of level 0 on a torus, as the brief wants it."""
+        tori = self._tori(size, period, margin=1)
+        canvases = self._canvases(tori, brief)
+        painting = Painting(
+            self._manner(threads), seed, canvases, period, size=size, told=watch.part(0, 0.9).step, evidence=evidence
+        )
+        transported = self.transported
+        if brief.bins is not None:
+            transported = [_with_masses(level, canvases[level.number], brief.bins) for level in transported]
+        source = _transport_all(painting, transported, canvases[-1].impose(self._start_on_torus(tori[-1], seed)))
+        for level in self.corrected:
+            watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
+            source = painting.correct(level, painting.down(level, source))
         return source
+
+    def _canvases(self, tori: list[Size], brief: Brief) -> list[Canvas]:
+        guides = [None] * len(tori) if brief.guide is None else _laid(brief.guide, tori, "symmetric")
+        if self.material.shares is None:
+            return [Canvas(guide=None if g is None else _to_codes(g).to(self.device)) for g in guides]
+        shares = torch.tensor([self.material.shares], dtype=torch.float64, device=self.device)
+        if brief.shares is None:
+            return [Canvas(guide=None if g is None else _to_codes(g).to(self.device), wanted=shares) for g in guides]
+        canvases = []
+        for guide, share in zip(guides, _laid(brief.shares, tori, "symmetric"), strict=True):
+            zone, wanted = _zones(share.permute(1, 2, 0))
+            codes = None if guide is None else _to_codes(guide).to(self.device)
+            canvases.append(Canvas(guide=codes, zone=zone.to(self.device), wanted=wanted.to(self.device)))
+        return canvases
 
     # ---- endless: psi frozen, everything local
 
@@ -547,15 +501,15 @@ class Texto(TextureModel):
         u = below(grown) if level is self.levels[-1] else take(level.codes, self._children(level, below, period, grown))
         source = self._transport(level, u, threads)
         if evidence is not None:
-            evidence.append(_evidence(level, source))
+            evidence.append(account(level, source))
         return source
 
     def _start_on_plane(self, noise: NoiseField, region: Region) -> Tensor:
-        coarsest = self.levels[-1]
-        h, w = coarsest.size.height, coarsest.size.width
-        grown = Region(region.top - h + 1, region.left - w + 1, region.height + h - 1, region.width + w - 1)
-        values = torch.from_numpy(noise.integers(grown)).to(self.device)
-        return exact_field(coarsest.codes.permute(2, 0, 1), values).permute(1, 2, 0).contiguous()
+        def before(noise: NoiseField, rows: int, columns: int) -> np.ndarray:
+            grown = Region(region.top - rows, region.left - columns, region.height + rows, region.width + columns)
+            return noise.integers(grown)
+
+        return self._start(noise, before)
 
     def _transport(self, level: Level, u: Tensor, threads: int) -> Tensor:
         """Passes and corrections of one level with its frozen potentials; the picture shrinks by the halo."""
@@ -566,7 +520,8 @@ class Texto(TextureModel):
             if k < len(searches) - 1:
                 u = vote(level.codes, source, level.w, threads=threads)
         for _ in range(self.config.transport_corrections):
-            source = correct(u, source, level.codes, level.w, self.psi[level.number][-1], threads=threads)
+            psi = level.spread(self.psi[level.number][-1])
+            source = correct(u, source, level.codes, level.w, psi, fix=level.fix, threads=threads)
             u = take(level.codes, source)
         return source
 
@@ -588,7 +543,10 @@ class Texto(TextureModel):
                 u = take(level.codes, source)
             part = watch.part((4.0**i - 1) / 4 ** len(self.transported), 4.0 ** (i + 1 - len(self.transported)))
             found[level.number], u, source = self._train_level(level, u, seed, threads, part)
-            source = self._correct_on_torus(level, u, source, found[level.number][-1])
+            for _ in range(self.config.transport_corrections):
+                psi = level.spread(found[level.number][-1])
+                source = correct(wrap(u, level.w // 2), wrap(source, 1), level.codes, level.w, psi, fix=level.fix)
+                u = take(level.codes, source)
         return found
 
     def _train_level(
@@ -615,30 +573,21 @@ class Texto(TextureModel):
 
         def sample(n: int, generator: torch.Generator) -> Tensor:
             rows = torch.randint(0, height * width, (n,), generator=generator).to(u.device)
-            return _centred(views[rows // width, rows % width].reshape(n, -1))
+            return centred(views[rows // width, rows % width].reshape(n, -1))
 
         c = self.config
         budget = c.samples_per_atom * level.n_atoms
         solution = solve(
-            sample, level.index.y, tol=1e-9, max_samples=budget, step=c.step, generator=generator, centre=False
+            sample,
+            level.index.y,
+            level.mass,
+            tol=1e-9,
+            max_samples=budget,
+            step=c.step,
+            generator=generator,
+            centre=False,
         )
         return solution.psi
-
-
-def _uneven_ends(period: Period, level: int) -> Period:
-    """The level's period on the axes where it is not twice the coarser level's; None on the others."""
-    fine, coarse = level_period(period, level), level_period(period, level + 1)
-    rows, columns = (None if f is None or c is None or f == 2 * c else f for f, c in zip(fine, coarse, strict=True))
-    return rows, columns
-
-
-def _near_the_end(region: Region, ends: Period) -> tuple[Tensor, Tensor]:
-    """For the rows and for the columns of a region: which lie within MENDED of where such a period ends."""
-    rows, columns = (
-        torch.tensor([p is not None and (at + MENDED) % p < 2 * MENDED for at in range(start, stop)])
-        for p, start, stop in ((ends[0], region.top, region.bottom), (ends[1], region.left, region.right))
-    )
-    return rows, columns
 
 
 def _assign_all(search: NearestIndex, u: Tensor, w: int, threads: int) -> Tensor:
@@ -650,7 +599,7 @@ def _assign_all(search: NearestIndex, u: Tensor, w: int, threads: int) -> Tensor
     def band(start: int, stop: int) -> None:
         for top in range(start, stop, step):
             rows = views[top : min(top + step, stop)]
-            patches = _centred(rows.reshape(-1, views[0, 0].numel()))
+            patches = centred(rows.reshape(-1, views[0, 0].numel()))
             winner[top : top + len(rows)] = search.argmin(patches, check=False).view(len(rows), -1)
 
     share_rows(len(views), threads if u.device.type == "cpu" else 1, band)
@@ -668,21 +617,75 @@ def _torus_window(torus: Tensor, region: Region) -> Tensor:
     return torus[rows][:, columns]
 
 
-def _shuffled(field: NoiseField, region: Region) -> np.ndarray:
-    """A permutation of a region's positions that depends on the field's address alone."""
-    return np.argsort(field.bits(region).reshape(-1), kind="stable")
+def _transport_all(painting: Painting, levels: list[Level], u: Tensor) -> Tensor:
+    """The map of the last of the transported levels, from the codes (H, W, C) that the first one starts with."""
+    source = None
+    work = [level.n_atoms * 4.0**-level.number for level in levels]
+    done = 0.0
+    for level, share in zip(levels, work, strict=True):
+        if source is not None:
+            source = painting.down(level, source)
+            u = take(level.codes, source)
+        source = painting.transport(level, u, done / sum(work), (done + share) / sum(work))
+        done += share
+    assert source is not None
+    return source
 
 
-def _evidence(level: Level, source: Tensor, m0: float | None = None) -> dict[str, Any]:
-    """Shares that a level's map gives to the atoms: L1 distance to equal ones, and what sampling alone would give."""
-    inside = level.atoms_of(source).reshape(-1)
-    share = torch.bincount(inside, minlength=level.n_atoms).double() / len(inside)
-    found = {
-        "level": level.number,
-        "size": f"{source.shape[1]}x{source.shape[0]}",
-        "atoms": level.n_atoms,
-        "mass_error": round((share - 1 / level.n_atoms).abs().sum().item(), 4),
-        "mass_error_floor": round(math.sqrt(2 * level.n_atoms / (math.pi * len(inside))), 4),
-        "atoms_used": round((share > 0).double().mean().item(), 4),
-    }
-    return found if m0 is None else found | {"start_cost": round(m0, 1)}
+def _mosaic(fields: list[Tensor], blobs: Tensor, parts: list[float]) -> Tensor:
+    """Each pixel of the field (H, W, C) whose turn it is by blobs (H, W), smooth Gaussian integers."""
+    triangle = np.convolve(np.ones(BLOB + 1), np.ones(BLOB + 1))
+    deviation = UNIT * float(np.square(triangle).sum())
+    out, below = fields[0], 0.0
+    for field, part in zip(fields[1:], parts, strict=False):
+        below += part
+        limit = math.floor(deviation * NormalDist().inv_cdf(min(max(below, 1e-9), 1 - 1e-9)))
+        out = torch.where((blobs > limit)[..., None], field, out)
+    return out.contiguous()
+
+
+def _laid(values: np.ndarray, tori: list[Size], mode: Any) -> list[Tensor]:
+    """(h, w, C) on the torus of each level: (C, H, W) float; what lies beyond is continued by np.pad's mode."""
+    height, width = (max(n, m) for n, m in zip(astuple(tori[0]), values.shape[:2], strict=True))
+    grown = np.pad(values, ((0, height - values.shape[0]), (0, width - values.shape[1]), (0, 0)), mode=mode)
+    planes = torch.from_numpy(np.ascontiguousarray(grown.transpose(2, 0, 1))).float()
+    return [u[:, : t.height, : t.width] for u, t in zip(pyramid(planes, len(tori)), tori, strict=True)]
+
+
+def _to_codes(u: Tensor) -> Tensor:
+    return (u + 0.5).floor().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+def _zones(shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of about equal shares (H, W, E) as zones (H, W) uint8, and the mean shares of each, (Z, E)."""
+    steps = 8 if shares.shape[2] == 2 else 4
+    rounded = (shares * steps).round().long()
+    key = torch.zeros_like(rounded[..., 0])
+    for e in range(shares.shape[2]):
+        key = key * (steps + 1) + rounded[..., e]
+    _, zone = key.unique(return_inverse=True)
+    n = int(zone.max()) + 1
+    if n > 255:
+        raise ValueError(f"a map of shares with {n} different mixtures is too rich; at most 255")
+    flat = torch.zeros(n, shares.shape[2], dtype=torch.float64)
+    flat.index_add_(0, zone.reshape(-1), shares.reshape(-1, shares.shape[2]).double())
+    return zone.to(torch.uint8), flat / flat.sum(1, keepdim=True)
+
+
+def _with_masses(level: Level, canvas: Canvas, bins: np.ndarray) -> Level:
+    """The level with the parts that the classes of guides have in the canvas, shared by each class's atoms."""
+    assert canvas.guide is not None
+    centres = torch.from_numpy(bins).to(level.codes.device).float()
+
+    def counted(guides: Tensor) -> tuple[Tensor, Tensor]:
+        nearest = torch.cat([torch.cdist(part.float(), centres).argmin(1) for part in guides.split(1 << 16)])
+        return nearest, torch.bincount(nearest, minlength=len(centres)).double()
+
+    at = level.coordinates(torch.arange(level.n_atoms, device=level.codes.device)).long()
+    own, n_own = counted(level.codes[at[:, 0], at[:, 1], -canvas.guide.shape[2] :])
+    _, n_wanted = counted(canvas.guide.reshape(-1, canvas.guide.shape[2]))
+    mass = (n_wanted / n_own.clamp(min=1))[own]
+    mass = mass if level.mass is None else mass * level.mass
+    found = copy(level)
+    found.mass = mass / mass.sum()
+    return found
