@@ -591,7 +591,7 @@ def test_recipes_of_hostile_files(hostile: list[Hostile]) -> None:
         ("a.gif", "RGB", "uint8", r"'\.gif' is not known; accepted are \.png"),
         ("a", "RGB", "uint8", "no extension; accepted are"),
         ("a.jpg", "RGB", "uint16", r"jpeg does not hold uint16 values; use \.png, \.tif or \.tiff"),
-        ("a.png", "RGB", "float32", r"png does not hold float32 values; use \.tif or \.tiff"),
+        ("a.png", "RGB", "float32", r"png does not hold float32 values; use \.tif, \.tiff or \.exr"),
         ("a.jpg", "RGBA", "uint8", r"jpeg does not hold alpha; use \.png, \.tif, \.tiff or \.webp"),
         ("a.png", "multi", "uint8", "pictures of mode multi"),
     ],

@@ -2,10 +2,11 @@
 
 Idea: depth and channels out = depth and channels in. `picture` says what a picture is; `loading` makes one of any
 source, with `pillow_reader` and `tiff_reader`; `saving` writes one, all or nothing; `png16` is PNG beyond what Pillow
-holds; `recipe_text` finds the recipe in a file again. Pillow and tifffile are imported by the first call that needs
-them.
+holds and `exr` OpenEXR, both ways; `depth` changes 8 bits to 16 or floats when asked; `recipe_text` finds the recipe in
+a file again. Pillow, tifffile and OpenEXR (the extra texsyn[hdr]) are imported by the first call that needs them.
 """
 
+from texsyn.images.depth import DEPTHS, convert_depth
 from texsyn.images.loading import MAX_STREAM_BYTES, load
 from texsyn.images.picture import (
     MAX_CHANNELS,
@@ -26,6 +27,7 @@ from texsyn.images.recipe_text import MAX_RECIPE_BYTES, read_recipe
 from texsyn.images.saving import check_path, check_target, save, write_atomically
 
 __all__ = [
+    "DEPTHS",
     "MAX_CHANNELS",
     "MAX_PIXELS",
     "MAX_PROFILE_BYTES",
@@ -40,6 +42,7 @@ __all__ = [
     "Size",
     "check_path",
     "check_target",
+    "convert_depth",
     "from_unit",
     "load",
     "parse_size",

@@ -1,8 +1,8 @@
 """From any source to a `Picture`: a path, standard input, bytes, an array, or one of scikit-image's pictures.
 
 Any source ends in a `Picture` or in one `InputError` of one line. The file's first bytes choose the decoder, never its
-name; size is judged from the header before anything is decoded. TIFF goes to `tiff_reader`, all else to
-`pillow_reader`.
+name; size is judged from the header before anything is decoded. TIFF goes to `tiff_reader`, OpenEXR
+to `exr`, all else to `pillow_reader`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from texsyn.images.exr import read_exr
 from texsyn.images.picture import MAX_PIXELS, InputError, Picture, check_limit, from_array, printable, reason
 from texsyn.images.pillow_reader import read_pillow
 from texsyn.images.tiff_reader import read_tiff
 
 MAX_STREAM_BYTES = 2**30  # read from standard input
 
-_READABLE = "PNG, JPEG, WebP, TIFF, BMP, GIF and PPM/PGM/PBM/PFM"
+_READABLE = "PNG, JPEG, WebP, TIFF, BMP, GIF and PPM/PGM/PBM/PFM, and OpenEXR with texsyn[hdr]"
 _MAGIC = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8\xff",
@@ -36,12 +37,12 @@ _MAGIC = {
     "BMP": rb"BM",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "PPM": rb"P[1-6f]\s",
+    "EXR": rb"\x76\x2f\x31\x01",
 }
 _OTHER_MAGIC = {  # named only to say a better sentence
     "a PDF document": rb"%PDF",
     "a PostScript (EPS) file": rb"%!PS|\xc5\xd0\xd3\xc6",
     "an SVG drawing or other XML": rb"\s*(\xef\xbb\xbf)?\s*<(\?xml|svg|!DOCTYPE|!--)",
-    "an OpenEXR file": rb"\x76\x2f\x31\x01",
     "a Photoshop file": rb"8BPS",
     "a HEIC or AVIF file": rb"....ftyp",
     "a JPEG 2000 file": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51",
@@ -52,7 +53,8 @@ _OTHER_MAGIC = {  # named only to say a better sentence
 def load(source: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """The picture in `source`: a path, "-" (standard input), the bytes of a file, an array, or "skimage:NAME".
 
-    Arrays are (h, w) or (h, w, c), bool, integer or float. "skimage:grass" is a picture that an installed
+    Files are PNG, JPEG, WebP, TIFF, BMP, GIF, PPM/PGM/PBM/PFM and, with the package of texsyn[hdr], OpenEXR. Arrays are
+    (h, w) or (h, w, c), bool, integer or float. "skimage:grass" is a picture that an installed
     scikit-image carries, "skimage:grass:256" its central 256x256 pixels. The depth and the channels are the file's;
     of an animation the first frame; EXIF rotation is applied. Pictures of more than `max_pixels` pixels (or of more
     than four times as many samples) are refused by their header.
@@ -134,7 +136,8 @@ def _decode(file: BinaryIO, name: str, where: str, max_pixels: int) -> Picture:
     with warnings.catch_warnings(), _named(where):
         warnings.simplefilter("ignore")
         try:
-            picture = read_tiff(file, max_pixels) if kind == "TIFF" else read_pillow(file, kind, max_pixels)
+            own = {"TIFF": read_tiff, "EXR": read_exr}.get(kind)
+            picture = own(file, max_pixels) if own else read_pillow(file, kind, max_pixels)
         except (InputError, MemoryError):
             raise
         except Exception as error:  # decoders meet hostile bytes with any exception there is

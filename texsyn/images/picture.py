@@ -178,6 +178,7 @@ class Picture:
     pixels (h, w, c), C-contiguous, uint8 or uint16 codes or finite float32 values of any range. mode is "L", "LA",
     "RGB", "RGBA" (alpha not premultiplied) or "multi" (any 1..16 channels without a meaning we know). A picture from
     a palette file also has palette (n, 3 or 4) uint8 and indices (h, w) uint8, with palette[indices] == pixels.
+    half says that the file's floats have 16 bits: `save` rounds to those again, and exactly if the values are copies.
     name is short and free of directories; notes are sentences on what was changed in loading.
 
     InputError when the pixels break these rules.
@@ -190,6 +191,7 @@ class Picture:
     indices: np.ndarray | None = field(default=None, repr=False)
     name: str = "array"
     notes: tuple[str, ...] = ()
+    half: bool = False
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -202,6 +204,8 @@ class Picture:
                 f"{pixels.shape[2]} channels do not make a picture of mode {self.mode!r}; "
                 f"L, LA, RGB and RGBA have 1 to 4, multi has 1 to {MAX_CHANNELS}"
             )
+        if self.half and pixels.dtype.kind != "f":
+            raise InputError(f"half=True goes with float32 pixels, not with {pixels.dtype}")
         if (self.palette is None) != (self.indices is None):
             raise InputError("a palette and the indices into it come together or not at all")
         if self.palette is not None and not _agree(self.palette, self.indices, pixels):
@@ -267,10 +271,11 @@ def check_limit(height: int, width: int, channels: int, max_pixels: int) -> None
 def from_array(
     array: np.ndarray, *, mode: str | None = None, icc_profile: bytes | None = None, notes: tuple[str, ...] = ()
 ) -> Picture:
-    """A picture of any array (h, w) or (h, w, c) whose values one of our three types holds."""
+    """A picture of any array (h, w) or (h, w, c) whose values one of our three types holds; of float16, a half one."""
     if array.ndim not in (2, 3) or array.size == 0:
         raise InputError(f"an array of shape {array.shape} is not (height, width) or (height, width, channels)")
     pixels = array.reshape(*array.shape[:2], -1)
+    half = pixels.dtype == np.float16
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     elif pixels.dtype.kind in "iu" and pixels.dtype.name not in MAX_VALUE:
@@ -294,7 +299,7 @@ def from_array(
         raise InputError(f"values of type {pixels.dtype} are not integers or real numbers")
     mode = mode or MODES.get(pixels.shape[2], "multi")
     profile, complaint = _checked_profile(icc_profile, mode)
-    return Picture(pixels, mode, icc_profile=profile, notes=notes + complaint)
+    return Picture(pixels, mode, icc_profile=profile, notes=notes + complaint, half=half)
 
 
 def _checked_profile(profile: bytes | None, mode: str) -> tuple[bytes | None, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """The recipe inside a picture file: JSON that says how the picture was made, found again without decoding it.
 
-PNG holds it in an iTXt chunk named "texsyn"; TIFF, JPEG and WebP hold {"texsyn": recipe} in the ImageDescription tag.
+PNG holds it in an iTXt chunk named "texsyn", OpenEXR in a string attribute of that name; TIFF, JPEG and WebP hold
+{"texsyn": recipe} in the ImageDescription tag.
 `saving` puts it there.
 """
 
@@ -12,7 +13,7 @@ import os
 import warnings
 from typing import Any, BinaryIO
 
-from texsyn.images import png16
+from texsyn.images import exr, png16
 from texsyn.images.loading import format_of, opened
 from texsyn.images.picture import MAX_PIXELS, InputError, printable, reason
 from texsyn.images.pillow_reader import open_pillow
@@ -36,8 +37,8 @@ def read_recipe(source: Any) -> dict[str, Any] | None:
 def _recipe_in(file: BinaryIO, where: str) -> dict[str, Any] | None:
     kind = format_of(file.read(64))
     try:
-        if kind == "PNG":
-            text = png16.read_text(file, "texsyn", limit=MAX_RECIPE_BYTES)
+        if kind in ("PNG", "EXR"):
+            text = (png16 if kind == "PNG" else exr).read_text(file, "texsyn", limit=MAX_RECIPE_BYTES)
             recipe = json.loads(text) if text is not None else None
         else:
             text = _description(file, kind)

@@ -19,12 +19,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from texsyn.images import png16
+from texsyn.images import exr, png16
+from texsyn.images.depth import to_half
 from texsyn.images.picture import OutputError, OutputExists, Picture, Size, printable, reason
 from texsyn.images.recipe_text import IMAGE_DESCRIPTION, MAX_RECIPE_BYTES
 
 _EXTENSIONS = {
     ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".bmp": "bmp",
+    ".exr": "exr",
 }  # fmt: skip
 _WRITABLE = ", ".join(_EXTENSIONS)
 _HOLDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int]] = {  # modes, sample types, longest side in pixels
@@ -33,6 +35,7 @@ _HOLDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int]] = {  # modes, sa
     "jpeg": (("L", "RGB"), ("uint8",), 65500),
     "webp": (("L", "LA", "RGB", "RGBA"), ("uint8",), 16383),
     "bmp": (("L", "RGB"), ("uint8",), 2**31 - 1),
+    "exr": (("L", "LA", "RGB", "RGBA", "multi"), ("float32",), 2**31 - 1),
 }
 
 
@@ -40,9 +43,10 @@ def check_target(
     target: Any, *, mode: str = "RGB", dtype: Any = "uint8", size: Size | None = None, overwrite: bool = False,
     format: str | None = None,
 ) -> str:  # fmt: skip
-    """The format `save` would write ("png", "tiff", "jpeg", "webp" or "bmp"), if it could; ask before the long work.
+    """The format `save` would write ("png", "tiff", "jpeg", "webp", "bmp" or "exr"), if it could; ask before long work.
 
-    ValueError: an extension, mode, type or size that the format does not hold. OutputExists: the file is there and
+    ValueError: an extension, mode, type or size that the format does not hold, or that needs a package which is not
+    installed. OutputExists: the file is there and
     `overwrite` is False. OutputError: no such folder, not writable, not a regular file.
 
     >>> check_target("-")
@@ -65,6 +69,8 @@ def check_target(
         raise ValueError(f"{shown}: {kind} does not hold {what}; {better}")
     if size is not None and max(size.height, size.width) > longest:
         raise ValueError(f"{shown}: {kind} holds sides up to {longest} pixels, not {size}; use .png, .tif or .tiff")
+    if kind == "exr" and not exr.is_installed():
+        raise ValueError(f"{shown}: {exr.MISSING}")
     if path is not None:
         _check_path(path, shown, overwrite)
     return kind
@@ -220,17 +226,19 @@ def _encode(picture: Picture, file: BinaryIO, kind: str, recipe: str | None) -> 
         palette = picture.palette if indexed else None
         png16.write(file, pixels, palette=palette, icc_profile=picture.icc_profile, texts=texts)
         return ()
+    if kind == "exr":
+        return exr.write_exr(file, picture, recipe)
     description = None if recipe is None else f'{{"texsyn": {recipe}}}'
     if kind == "tiff":
-        _encode_tiff(picture, file, description)
-        return ()
+        return _encode_tiff(picture, file, description)
     return _encode_pillow(picture, file, kind, description)
 
 
-def _encode_tiff(picture: Picture, file: BinaryIO, description: str | None) -> None:
+def _encode_tiff(picture: Picture, file: BinaryIO, description: str | None) -> tuple[str, ...]:
     import tifffile
 
-    pixels, mode = picture.pixels, picture.mode
+    mode = picture.mode
+    pixels, notes = to_half(picture.pixels) if picture.half else (picture.pixels, ())
     n_colours = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}.get(mode, 1)
     extra = ["unassalpha"] if picture.has_alpha else ["unspecified"] * (picture.channels - n_colours)
     tifffile.imwrite(
@@ -246,6 +254,7 @@ def _encode_tiff(picture: Picture, file: BinaryIO, description: str | None) -> N
         metadata=None,
         software="texsyn",
     )
+    return notes
 
 
 def _encode_pillow(picture: Picture, file: BinaryIO, kind: str, description: str | None) -> tuple[str, ...]:
