@@ -1,0 +1,652 @@
+"""A certificate: intervals that hold the Wasserstein-2 distance between the patches of two pictures, level by level.
+
+The sliced distance of texture.py is an estimate of something smaller than the transport cost. Here that cost itself,
+W2^2 = min over couplings P of sum_ij P_ij |x_i - y_j|^2, is caught between two numbers (Kantorovich's duality; Villani
+2003, "Topics in Optimal Transportation", theorem 1.3). Below: for ANY potential psi,
+
+    mean_i min_j (|x_i - y_j|^2 - psi_j) + mean_j psi_j <= W2^2,
+
+taken over all i and j. Above: the cost of a coupling that was written down and whose marginals were counted. Neither
+needs the search that found psi and P to be right; a bad search gives a wide interval, never a wrong one.
+
+Rounding. Pictures are read at 8 bits, and each pyramid level is rounded to 8-bit codes, so squared distances are
+integers. psi is rounded to multiples of 1/S, S a power of two so small that every score of NearestIndex is an integer
+below 2^24 in units of 1/S: its float32 sums are then exact and its minima true minima. (Where patches are so long
+that even S = 1 is too fine, each minimum is lowered by four times the largest rounding error of a score.) Masses are
+integers, too: with g the greatest common divisor of the numbers n and m of patches, each x_i weighs m/g and each y_j
+weighs n/g. Both bounds are ratios of integers, and only their square roots are rounded, outward, to six decimals.
+
+Which laws. Those of all patches, as long as their pairs stay within max_pairs. Beyond that the picture with more
+patches is thinned to one patch out of each cell of a grid, drawn with a fixed seed, until they do; the report says how
+many were left. The interval then holds for the laws of those patches; a law of fewer patches lies further from any
+other, by more the finer the level.
+
+The search is an auction (Bertsekas and Castanon 1989, "The auction algorithm for the transportation problem") on short
+lists of candidates: the best atom out of each of GROUPS random groups under the present psi, found again in every
+round for all patches at once. That search is also the dual value. Departures: bidders whose list has become too
+expensive wait for the next list; a round stops when little mass is left; it starts from the potential of a problem
+with a sixth of the patches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from texsyn.images import from_unit
+from texsyn.ot.nearest import NearestIndex
+from texsyn.pyramid import pyramid
+
+__all__ = ["Certificate", "Interval", "LevelBounds", "certificate", "dual_value", "interval", "plan_cost"]
+
+UNIT = "grey levels of 100"
+MAX_PAIRS = 1 << 34  # all patches of 512x512 against all of 256x256; about a minute of one core for four levels of grey
+MAX_LEVELS = 6  # up to there the pyramid of 8-bit codes is exact in float64
+MAX_VALUES = 511  # numbers a patch may have: products of bytes then stay below 2^24
+
+
+@dataclass(frozen=True)
+class Interval:
+    """lower <= W2 <= upper between the laws of n and m patches, out of n_all and m_all that the pictures have."""
+
+    lower: float
+    upper: float
+    n: int
+    m: int
+    n_all: int
+    m_all: int
+
+    @property
+    def width(self) -> float:
+        """Relative width in W2^2: (upper^2 - lower^2) / upper^2, 0 for 0."""
+        return 1 - (self.lower / self.upper) ** 2 if self.upper else 0.0
+
+
+@dataclass(frozen=True)
+class LevelBounds:
+    """One pyramid level, 0 the finest: the picture's interval, and the exemplar's own left half against its right."""
+
+    level: int
+    out: Interval
+    floor: Interval | None  # None where a half is smaller than a patch
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat and JSON-able; n_out and n_in are the patches compared, of_out and of_in those there are."""
+        floor = self.floor
+        return {
+            "level": self.level,
+            "lower": self.out.lower,
+            "upper": self.out.upper,
+            "width": round(self.out.width, 6),
+            "n_out": self.out.n,
+            "n_in": self.out.m,
+            "of_out": self.out.n_all,
+            "of_in": self.out.m_all,
+            "floor_lower": floor and floor.lower,
+            "floor_upper": floor and floor.upper,
+            "floor_n": floor and [floor.n, floor.m],
+        }
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Certified intervals on the patch distance of a picture from its exemplar, finest level first.
+
+    In grey levels of 100 per value: 100 sqrt(W2^2 / d) for values in [0, 1] and patches of d numbers. This is the unit
+    of the score msw, and at equal patches and level never less than it: a unit direction keeps 1/d of a squared
+    displacement on average. A picture that is its exemplar plus a constant c is at distance 100 c.
+    """
+
+    levels: tuple[LevelBounds, ...]
+    patch_size: int
+
+    @property
+    def upper(self) -> float:
+        """The largest upper bound: at every level the distance is proved to be at most this."""
+        return max(level.out.upper for level in self.levels)
+
+    @property
+    def lower(self) -> float:
+        """The largest lower bound: at some level the distance is proved to be at least this."""
+        return max(level.out.lower for level in self.levels)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary a level."""
+        return [level.to_dict() for level in self.levels]
+
+    def to_json(self) -> str:
+        """One JSON object: the levels' rows, the largest bounds, the unit and what the floor is."""
+        return json.dumps(
+            {
+                "lower": self.lower,
+                "upper": self.upper,
+                "unit": UNIT,
+                "patch_size": self.patch_size,
+                "floor": "the exemplar's left half against its right half",
+                "levels": self.rows(),
+            }
+        )
+
+    def to_table(self) -> str:
+        """Lines of plain text: per level the interval, its width, the floor's interval, the patches compared."""
+        lines = [f"{'level':<7}{'lower':>8}{'upper':>9}{'width':>8}   {'floor':<18}{'patches of OUT and IN'}"]
+        for s in self.levels:
+            floor = f"{s.floor.lower:.3f} .. {s.floor.upper:.3f}" if s.floor else "-"
+            counts = " and ".join(
+                f"all {n}" if n == n_all else f"{n} of {n_all}"
+                for n, n_all in ((s.out.n, s.out.n_all), (s.out.m, s.out.m_all))
+            )
+            lines.append(
+                f"{s.level:<7}{s.out.lower:>8.3f}{s.out.upper:>9.3f}{100 * s.out.width:>7.1f}%   {floor:<18}{counts}"
+            )
+        lines.append(f"lower <= patch W2 <= upper, in {UNIT}, {self.patch_size}x{self.patch_size} patches;")
+        lines.append("width in W2^2; floor: the exemplar's left half against its right half")
+        return "\n".join(lines)
+
+
+def certificate(
+    output: np.ndarray,
+    exemplar: np.ndarray,
+    *,
+    levels: int = 4,
+    patch_size: int = 5,
+    tol: float = 0.01,
+    max_pairs: int = MAX_PAIRS,
+) -> Certificate:
+    """Certified patch distances of output (H, W, C) from exemplar (h, w, C), both floats in [0, 1], at each level.
+
+    Levels where either picture is smaller than a patch are left out. The search ends when an interval's relative width
+    in W2^2 is at most tol, or after MAX_ROUNDS. max_pairs bounds the patches compared (see the top of this file). The
+    floor is between halves, which have half as many patches as the exemplar: read it as a yardstick, not as a bound.
+
+    Costs about 30 CPU seconds for grey 512x512 against 256x256 (benchmarks/results/verify_cpu.json). Raises ValueError
+    when the channel counts differ, when no patch fits, for integer codes, and for arguments out of range.
+    """
+    _check(output, exemplar, levels, patch_size, tol, max_pairs)
+    half = exemplar.shape[1] // 2
+    outs, exs = _levels(output, levels), _levels(exemplar, levels)
+    lefts, rights = _levels(exemplar[:, :half], levels), _levels(exemplar[:, half:], levels)
+    found = []
+    for s in range(levels):
+        between = [
+            _between(a[s], b[s], patch_size, tol, max_pairs) if min(len(a), len(b)) > s else None
+            for a, b in ((outs, exs), (lefts, rights))
+        ]
+        if between[0] is not None:
+            found.append(LevelBounds(s, between[0], between[1]))
+    return Certificate(tuple(found), patch_size)
+
+
+def _check(output: np.ndarray, exemplar: np.ndarray, levels: int, patch_size: int, tol: float, max_pairs: int) -> None:
+    if output.dtype.kind != "f" or exemplar.dtype.kind != "f":
+        raise ValueError(f"certificate needs floats in [0, 1], got {output.dtype} and {exemplar.dtype}")
+    shapes = f"got {output.shape} and {exemplar.shape}"
+    if output.ndim != 3 or exemplar.ndim != 3 or output.shape[2] != exemplar.shape[2]:
+        raise ValueError(f"certificate needs two (height, width, channels) arrays with equally many channels, {shapes}")
+    if not 1 <= levels <= MAX_LEVELS:
+        raise ValueError(f"levels must be 1 to {MAX_LEVELS}, got {levels}")
+    if patch_size < 1 or patch_size**2 * output.shape[2] > MAX_VALUES:
+        raise ValueError(
+            f"patch_size={patch_size} with {output.shape[2]} channels makes patches of "
+            f"{patch_size**2 * output.shape[2]} numbers; 1 to {MAX_VALUES} can be certified"
+        )
+    if min(*output.shape, *exemplar.shape, patch_size) < min(patch_size, 1) or (
+        min(*output.shape[:2], *exemplar.shape[:2]) < patch_size
+    ):
+        raise ValueError(f"patch_size={patch_size} needs two pictures of at least that size, {shapes}")
+    if not 0 < tol < 1 or not 1 <= max_pairs <= 1 << 36:
+        raise ValueError(f"tol must be in (0, 1) and max_pairs in 1..2^36, got {tol} and {max_pairs}")
+
+
+def _levels(u: np.ndarray, n_levels: int) -> list[np.ndarray]:
+    """The pyramid of the 8-bit codes of u (H, W, C), each level (h, w, C) rounded to codes; empty for no pixels."""
+    if not u.size:
+        return []
+    codes = torch.from_numpy(from_unit(u, np.dtype(np.uint8)).astype(np.float64)).permute(2, 0, 1)
+    return [np.floor(v.permute(1, 2, 0).numpy() + 0.5).astype(np.int16) for v in pyramid(codes, n_levels)]
+
+
+def _between(a: np.ndarray, b: np.ndarray, patch_size: int, tol: float, max_pairs: int) -> Interval | None:
+    """The interval between the patch laws of two levels of codes (h, w, C); None where no patch fits."""
+    if min(*a.shape[:2], *b.shape[:2]) < patch_size:
+        return None
+    (na, nb), cells = (_grid(u, patch_size, 1) for u in (a, b)), [1, 1]
+    n_all, m_all = na, nb
+    while na * nb > max_pairs:
+        thinner = int(nb > na)
+        cells[thinner] += 1
+        na, nb = (_grid(u, patch_size, c) for u, c in zip((a, b), cells, strict=True))
+    middle = (int(min(a.min(), b.min())) + int(max(a.max(), b.max())) + 1) // 2
+    x, y = (
+        _patches((u - middle).astype(np.int8), patch_size, c, seed)
+        for u, c, seed in zip((a, b), cells, (2, 3), strict=True)
+    )
+    lower, upper = interval(x, y, tol=tol)
+    scale = Fraction(100**2, 255**2 * x.shape[1])
+    return Interval(_root_below(scale * lower), _root_above(scale * upper), len(x), len(y), n_all, m_all)
+
+
+def _grid(u: np.ndarray, w: int, cell: int) -> int:
+    return math.prod(-(-(side - w + 1) // cell) for side in u.shape[:2])
+
+
+def _patches(u: np.ndarray, w: int, cell: int, seed: int) -> np.ndarray:
+    """One w x w patch of u (h, w, C) out of each cell x cell square of positions, (N, D); all of them for cell = 1.
+
+    Not every cell-th patch: of a texture with that period it would see one phase.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(u, (w, w), axis=(0, 1))  # (H', W', C, w, w)
+    height, width = windows.shape[:2]
+    top, left = np.mgrid[0:height:cell, 0:width:cell]
+    rng = np.random.default_rng(seed)
+    y = rng.integers(top, np.minimum(top + cell, height))
+    x = rng.integers(left, np.minimum(left + cell, width))
+    return windows[y, x].reshape(y.size, -1)
+
+
+def _root_below(q: Fraction) -> float:
+    """The largest number of six decimals whose square is at most q >= 0."""
+    return math.isqrt(math.floor(q * 10**12)) / 10**6
+
+
+def _root_above(q: Fraction) -> float:
+    """The smallest number of six decimals whose square is at least q >= 0."""
+    n = math.ceil(q * 10**12)
+    return (math.isqrt(n - 1) + 1 if n else 0) / 10**6
+
+
+# ---- bounds on W2^2 between two clouds of integer points
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Different points x (N, D) int8 of masses a (N,), and y (M, D) of masses b (M,): integers of equal sum total."""
+
+    x: np.ndarray
+    a: np.ndarray
+    y: np.ndarray
+    b: np.ndarray
+    total: int
+    unit: int  # S: potentials are integers in units of 1/S
+    margin: int  # what a minimum may be too high by, in units of 1/S: 0 where scores are exact
+    largest: int  # |psi| allowed, in units of 1/S
+
+
+def problem(x: np.ndarray, y: np.ndarray) -> _Problem:
+    """The transport problem between the laws of the rows of x (N, D) and y (M, D), int8, with equal rows merged."""
+    if x.dtype != np.int8 or y.dtype != np.int8 or x.ndim != 2 or x.shape[1:] != y.shape[1:] or not x.size * y.size:
+        raise ValueError(f"x and y need rows of int8, got {x.dtype} {x.shape} and {y.dtype} {y.shape}")
+    if x.shape[1] > MAX_VALUES:
+        raise ValueError(f"rows of {x.shape[1]} numbers are too long: at most {MAX_VALUES}")
+    g = math.gcd(len(x), len(y))
+    (x, a), (y, b) = _different(x), _different(y)
+    n, m = int(a.sum()), int(b.sum())
+    rx, ry = (math.sqrt(float(np.square(p, dtype=np.int64).sum(1).max())) + 1 for p in (x, y))
+    furthest = (rx + ry) ** 2
+    reach = ry * ry + 2 * rx * ry + furthest  # of |y|^2, 2 <x, y> and psi together
+    unit = 1 << max(0, min(8, math.floor(math.log2(2**24 / reach))))
+    margin = 0 if unit * reach < 2**24 else math.ceil(unit * reach / 2**22)
+    return _Problem(x, a * (m // g), y, b * (n // g), n * m // g, unit, margin, math.floor(unit * furthest))
+
+
+def _different(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different rows, in a fixed order, and how often each occurs."""
+    whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).ravel()
+    _, first, counts = np.unique(whole, return_index=True, return_counts=True)
+    return np.ascontiguousarray(rows[first]), counts.astype(np.int64)
+
+
+def interval(x: np.ndarray, y: np.ndarray, *, tol: float = 0.01) -> tuple[Fraction, Fraction]:
+    """(lower, upper) with lower <= W2^2 <= upper between the laws of the rows of x (N, D) and y (M, D), int8, exactly.
+
+    Ends when (upper - lower) <= tol upper, or after MAX_ROUNDS.
+
+    >>> a, b = np.array([[0], [3]], np.int8), np.array([[1], [2]], np.int8)
+    >>> interval(a, b)
+    (Fraction(1, 1), Fraction(1, 1))
+    """
+    solved = _solve(problem(x, y), _first_potential(x, y, tol, seed=0), tol, seed=0, max_rounds=MAX_ROUNDS)
+    return solved.lower, solved.upper
+
+
+def dual_value(p: _Problem, psi: np.ndarray) -> Fraction:
+    """A lower bound of W2^2 from any potential psi (M,) int64 in units of 1/S."""
+    return _dual(p, psi, _search(p, psi, seed=0, n_groups=1))[0]
+
+
+def plan_cost(p: _Problem, i: np.ndarray, j: np.ndarray, mass: np.ndarray) -> Fraction:
+    """An upper bound of W2^2: the cost of the coupling that carries mass[k] > 0 from x[i[k]] to y[j[k]].
+
+    Raises ValueError when its marginals are not a and b, to the last unit.
+    """
+    rows, columns = np.zeros_like(p.a), np.zeros_like(p.b)
+    np.add.at(rows, i, mass)
+    np.add.at(columns, j, mass)
+    if (mass <= 0).any() or not np.array_equal(rows, p.a) or not np.array_equal(columns, p.b):
+        raise ValueError("the coupling's marginals are not those of the two laws")
+    cost = _costs(p.x, p.y, i, j)
+    return Fraction(int((mass * cost).sum()), p.total)  # below 2^36 2^25
+
+
+# ---- the search for a good potential and a good coupling; nothing below is trusted by the bounds
+
+GROUPS = 16
+KEEP = 32  # candidates a bidder has
+MAX_ROUNDS = 12
+COARSEST = 2000  # different points, on the smaller side, of a problem that needs no coarser one
+STEP, SHRINK = 0.1, 0.6  # the bid's increment in the first round, in units of the dual value; its factor a round
+MAX_BIDS = 60  # a bidder and round, on average
+FAR = 1 << 60
+
+
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    lower: Fraction
+    upper: Fraction
+    psi: np.ndarray  # (M,) int64, that of lower
+
+
+def _first_potential(x: np.ndarray, y: np.ndarray, tol: float, seed: int) -> np.ndarray | None:
+    """A potential for the different rows of y, from a problem with a sixth of the rows; None where they are few."""
+    p = problem(x, y)
+    if min(len(p.x), len(p.y)) < COARSEST:
+        return None
+    rng = np.random.default_rng(seed)
+    xs, ys = (rows[rng.permutation(len(rows))[: len(rows) // 6]] for rows in (x, y))
+    q = problem(xs, ys)
+    psi = _solve(q, _first_potential(xs, ys, tol, seed + 1), 2 * tol, seed + 1, max_rounds=4).psi
+    # psi(y) = min_i |x_i - y|^2 - phi_i with phi_i = min_j |x_i - y_j|^2 - psi_j
+    index = NearestIndex(_floats(q.y), centre=False)
+    index.set_bias(torch.from_numpy(psi / q.unit).float())
+    phi = index.argmin(_floats(q.x), return_value=True)[1]
+    index = NearestIndex(_floats(q.x), centre=False)
+    index.set_bias(phi)
+    extended = index.argmin(_floats(p.y), return_value=True)[1].double().numpy()
+    return _fit(p, np.rint(extended * p.unit).astype(np.int64))
+
+
+def _floats(rows: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(rows.astype(np.float32))
+
+
+def _fit(p: _Problem, psi: np.ndarray) -> np.ndarray:
+    """psi less its median, within the numbers that are exact."""
+    return np.clip(psi - int(np.median(psi)), -p.largest, p.largest)
+
+
+def _search(p: _Problem, psi: np.ndarray, seed: int, n_groups: int = GROUPS) -> np.ndarray:
+    """(N, G) int32: for each x_i the atom of least |x_i - y_j|^2 - psi_j in each of G random groups of atoms.
+
+    The best of the G is the minimum over all atoms.
+    """
+    order = np.random.default_rng(seed).permutation(len(p.y))
+    x = _floats(p.x)
+    columns = []
+    for g in range(min(n_groups, len(order))):
+        atoms = order[g::n_groups]
+        index = NearestIndex(_floats(p.y[atoms]), centre=False)
+        index.set_bias(torch.from_numpy(psi[atoms] / p.unit).float())
+        columns.append(atoms[index.argmin(x, check=False).numpy()])
+    return np.stack(columns, 1).astype(np.int32)
+
+
+def _found_costs(p: _Problem, found: np.ndarray) -> np.ndarray:
+    """|x_i - y_j|^2 for the atoms j found (N, G) of each i, in units of 1/S."""
+    n, g = found.shape
+    return _costs(p.x, p.y, np.repeat(np.arange(n), g), found.ravel()).reshape(n, g) * p.unit
+
+
+def _dual(p: _Problem, psi: np.ndarray, found: np.ndarray) -> tuple[Fraction, np.ndarray]:
+    """The dual value of psi where found (N, G) is what _search gave for it; and the cost (N, G) of each of found."""
+    if int(np.abs(psi).max()) > p.largest:
+        raise ValueError(f"psi must stay within {p.largest} units")
+    cost = _found_costs(p, found)
+    low = (cost - psi[found]).min(1) - p.margin
+    return Fraction(int((p.a * low).sum() + (p.b * psi).sum()), p.total * p.unit), cost
+
+
+def _solve(p: _Problem, start: np.ndarray | None, tol: float, seed: int, max_rounds: int) -> _Solved:
+    """Rounds of search and auction: the best dual value and the cheapest coupling that they met."""
+    psi, upper = np.zeros(len(p.y), np.int64), None
+    found = _search(p, psi, seed)
+    lower, cost = _dual(p, psi, found)
+    if start is not None:
+        found_there = _search(p, start, seed)
+        there, cost_there = _dual(p, start, found_there)
+        if there > lower:
+            psi, found, lower, cost = start, found_there, there, cost_there
+    best = psi
+    lists = _lists(len(p.x))
+    for r in range(max_rounds):
+        limit = _refresh(*lists, found, cost, psi)
+        scale = max(float(lower), 0.02 * float(cost.min(1).mean()) / p.unit)
+        step = max(1, int(p.unit * scale * max(STEP * SHRINK**r, 0.3 * tol)))
+        price = -psi
+        *plan, rest, free = _auction(
+            *lists, p.a, p.b, price, limit, step, MAX_BIDS * len(p.x) + 10_000, p.total // 2000
+        )
+        reached = plan_cost(p, *_complete(p, -price, plan, rest, free))
+        upper = reached if upper is None else min(upper, reached)
+        psi = _fit(p, -price)
+        found = _search(p, psi, seed + r + 1)
+        value, cost = _dual(p, psi, found)
+        if value > lower:
+            lower, best = value, psi
+        if upper - lower <= tol * upper:
+            break
+    assert upper is not None
+    return _Solved(max(lower, Fraction(0)), upper, best)
+
+
+def _lists(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Empty lists of candidates for n bidders: atoms (n, KEEP), -1 where there is none, and their costs."""
+    return np.full((n, KEEP), -1, np.int32), np.zeros((n, KEEP), np.int32)
+
+
+def _complete(
+    p: _Problem, psi: np.ndarray, plan: list[np.ndarray], rest: np.ndarray, free: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The plan (i, j, mass) with what it left, rest (N,) of a and free (M,) of b, carried by auctions among the left.
+
+    What they leave too goes from the darkest to the darkest: that is never far from nothing.
+    """
+    parts = [plan]
+    for seed in range(3):
+        at, to = np.flatnonzero(rest), np.flatnonzero(free)
+        if not len(at):
+            break
+        left = replace(p, x=p.x[at], a=rest[at], y=p.y[to], b=free[to])
+        found = _search(left, psi[to], seed)
+        cost = _found_costs(left, found)
+        lists = _lists(len(at))
+        _refresh(*lists, found, cost, psi[to])
+        limit = np.full(len(at), FAR)
+        step = max(1, int(cost.min(1).mean()) // 20)
+        i, j, mass, rest[at], free[to] = _auction(*lists, left.a, left.b, -psi[to], limit, step, 50 * len(at) + 1000, 0)
+        parts.append([at[i], to[j], mass])
+    at, to = (np.flatnonzero(left) for left in (rest, free))
+    at, to = (
+        at[p.x[at].sum(1, dtype=np.int64).argsort(kind="stable")],
+        to[p.y[to].sum(1, dtype=np.int64).argsort(kind="stable")],
+    )
+    ends_at, ends_to = rest[at].cumsum(), free[to].cumsum()
+    cuts = np.union1d(ends_at, ends_to)
+    parts.append([at[ends_at.searchsorted(cuts)], to[ends_to.searchsorted(cuts)], np.diff(cuts, prepend=0)])
+    i, j, mass = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return i, j, mass
+
+
+@numba.njit(cache=True, nogil=True)
+def _costs(x: Any, y: Any, i: Any, j: Any) -> Any:
+    """|x[i[k]] - y[j[k]]|^2 for every k, int64."""
+    out = np.empty(len(i), np.int64)
+    for k in range(len(i)):
+        total = np.int32(0)
+        for d in range(x.shape[1]):
+            gap = np.int32(x[i[k], d]) - np.int32(y[j[k], d])
+            total += gap * gap
+        out[k] = total
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _refresh(atoms: Any, costs: Any, found: Any, found_costs: Any, psi: Any) -> Any:
+    """Put found (N, G) into the lists (N, K), which keep the K of least cost - psi, in that order, in place.
+
+    Returns limit (N,): the last one's cost - psi, above which other atoms may be better; FAR for a list of all atoms.
+    """
+    n, k = atoms.shape
+    g = found.shape[1]
+    limit = np.empty(n, np.int64)
+    atom, cost, value = np.empty(k + g, np.int32), np.empty(k + g, np.int64), np.empty(k + g, np.int64)
+    for i in range(n):
+        count = 0
+        for s in range(k + g):
+            j = atoms[i, s] if s < k else found[i, s - k]
+            c = np.int64(costs[i, s]) if s < k else found_costs[i, s - k]
+            known = j < 0
+            if s >= k:
+                for t in range(count):
+                    known |= atom[t] == j
+            if known:
+                continue
+            v, t = c - psi[j], count
+            while t > 0 and value[t - 1] > v:
+                atom[t], cost[t], value[t] = atom[t - 1], cost[t - 1], value[t - 1]
+                t -= 1
+            atom[t], cost[t], value[t] = j, c, v
+            count += 1
+        limit[i] = FAR if count >= len(psi) and count <= k else value[min(count, k) - 1]
+        for t in range(min(count, k)):
+            atoms[i, t], costs[i, t] = atom[t], cost[t]
+    return limit
+
+
+@numba.njit(cache=True, nogil=True)
+def _meld(one: int, two: int, bid: Any, left: Any, right: Any) -> int:
+    """Two skew heaps as one, least bid on top (Sleator and Tarjan 1986, "Self-adjusting heaps"); -1 is the empty one."""
+    if one < 0 or two < 0:
+        return max(one, two)
+    if bid[two] < bid[one]:
+        one, two = two, one
+    top = at = one
+    while True:
+        below = right[at]
+        right[at] = left[at]
+        if below < 0:
+            left[at] = two
+            return top
+        if bid[two] < bid[below]:
+            below, two = two, below
+        left[at] = below
+        at = below
+
+
+@numba.njit(cache=True, nogil=True)
+def _doubled(old: Any) -> Any:
+    new = np.empty(2 * len(old), old.dtype)
+    new[: len(old)] = old
+    return new
+
+
+@numba.njit(cache=True, nogil=True)
+def _auction(
+    atoms: Any, costs: Any, a: Any, b: Any, price: Any, limit: Any, step: int, max_bids: int, enough: int
+) -> Any:
+    """Bidders of mass a (N,) bid for room b (M,) among their candidates; prices (M,) rise in place.
+
+    A bidder takes the cheapest atom, cost + price, and bids what makes it as dear as the second cheapest, plus step.
+    An atom keeps its highest bids; its price, once it is full, is the lowest of them. So nobody pays more than step
+    above the cheapest, and the coupling costs at most step more than the dual value on the lists. Bidders whose
+    cheapest is above their limit retire. Ends after max_bids, or when at most the mass ``enough`` still bids.
+
+    Returns pieces (bidder, atom, mass) and what is left of a and of b.
+    """
+    n, k = atoms.shape
+    room, rest = b.copy(), a.copy()
+    who, slot = np.empty(n + len(b), np.int32), np.empty(n + len(b), np.int32)
+    mass, bid = np.empty(n + len(b), np.int64), np.empty(n + len(b), np.int64)
+    left, right = np.empty(n + len(b), np.int32), np.empty(n + len(b), np.int32)
+    n_pieces, spare = 0, -1
+    heap = np.full(len(b), -1, np.int32)
+    held = np.full((n, k), -1, np.int32)  # the piece that a bidder has of a candidate
+    queue, waits = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
+    first, n_queue, open_mass = 0, n, a.sum()
+    for _ in range(max_bids):
+        if open_mass <= enough:
+            break
+        i = queue[first]
+        first, n_queue = (first + 1) % n, n_queue - 1
+        waits[i] = False
+        open_mass -= rest[i]
+        best, second, s = FAR, FAR, -1
+        for t in range(k):
+            if atoms[i, t] >= 0:
+                value = costs[i, t] + price[atoms[i, t]]
+                if value < best:
+                    best, second, s = value, best, t
+                elif value < second:
+                    second = value
+        if best > limit[i]:
+            continue
+        second = min(second, limit[i])
+        if second == FAR:  # its only candidate
+            second = best
+        j = atoms[i, s]
+
+        # The bid, a piece of all it has to place; joined by what it holds there already.
+        if spare >= 0:
+            new, spare = spare, left[spare]
+        else:
+            if n_pieces == len(who):
+                who, slot, mass, bid = _doubled(who), _doubled(slot), _doubled(mass), _doubled(bid)
+                left, right = _doubled(left), _doubled(right)
+            new, n_pieces = n_pieces, n_pieces + 1
+        who[new], slot[new], mass[new], bid[new] = i, s, rest[i], price[j] + (second - best) + step
+        left[new] = right[new] = -1
+        room[j] -= rest[i]
+        rest[i] = 0
+        old = held[i, s]
+        if old >= 0:
+            mass[new] += mass[old]
+            mass[old] = 0  # goes when it comes to the top
+        held[i, s] = new
+        top = _meld(heap[j], new, bid, left, right)
+
+        # Where the room is less than the bids, the lowest go.
+        while room[j] < 0 or mass[top] == 0:
+            loser, out = who[top], min(mass[top], max(0, -room[j]))
+            mass[top] -= out
+            room[j] += out
+            if out > 0:
+                rest[loser] += out
+                open_mass += out
+                if not waits[loser]:
+                    waits[loser] = True
+                    queue[(first + n_queue) % n] = loser
+                    n_queue += 1
+            if mass[top] == 0:
+                if held[loser, slot[top]] == top:
+                    held[loser, slot[top]] = -1
+                gone = top
+                top = _meld(left[top], right[top], bid, left, right)
+                left[gone], spare = spare, gone
+        heap[j] = top
+        if room[j] == 0:
+            price[j] = bid[top]
+
+    count = 0
+    pieces, to, masses = np.empty(n_pieces, np.int32), np.empty(n_pieces, np.int32), np.empty(n_pieces, np.int64)
+    for i in range(n):
+        for t in range(k):
+            if held[i, t] >= 0:
+                pieces[count], to[count], masses[count] = i, atoms[i, t], mass[held[i, t]]
+                count += 1
+    return pieces[:count], to[:count], masses[:count], rest, room
