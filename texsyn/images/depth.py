@@ -79,8 +79,9 @@ def _share(n: int, of: int, what: str) -> tuple[str, ...]:
 def to_half(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """float16 of float32 values, for a file: the nearest, and ±65504 with a note for what lies beyond.
 
-    >>> to_half(np.array([0.1, 1e6], np.float32))
-    (array([1.0e-01, 6.55e+04], dtype=float16), ('1 of 2 values (50%) lay beyond 65504 and were clipped',))
+    >>> halves, notes = to_half(np.array([0.1, 1e6], np.float32))
+    >>> halves.tolist(), notes
+    ([0.0999755859375, 65504.0], ('1 of 2 values (50%) lay beyond 65504 and were clipped',))
     """
     n_beyond = int((np.abs(pixels) > _MAX_HALF).sum())
     halves = np.clip(pixels, -_MAX_HALF, _MAX_HALF).astype(np.float16)
