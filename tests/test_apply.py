@@ -65,6 +65,13 @@ def test_a_planted_permutation_moves_pixels_and_its_inverse_brings_them_back() -
     assert apply(back, made).sha256 == p.sha256
 
 
+def test_half_floats_stay_half() -> None:
+    half = load(texture(6, 9, 3, np.float32).astype(np.float16))
+    assert apply(identity(6, 9), half).half
+    whole = Picture(half.pixels, "RGB")
+    assert not apply(planted(4, 4, Size(6, 9), 2), [half, whole]).half
+
+
 def test_the_map_says_the_size() -> None:
     p = picture(4, 5, 1)
     at = planted(30, 7, p.size)

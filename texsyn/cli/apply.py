@@ -22,7 +22,7 @@ from texsyn.images import Picture, Size, save
 @click.argument("others", metavar="OTHER...", nargs=-1, required=True)
 @click.option(
     "-o", "--output", metavar="OUT|-",
-    help="Output file (.png .tif .jpg .webp .bmp), {name} filled in with OTHER's; - is stdout (PNG).  "
+    help="Output file (.png .tif .exr .jpg .webp .bmp), {name} filled in with OTHER's; - is stdout (PNG).  "
     "[default: {name}_applied, in this folder]",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists; refused otherwise.")
