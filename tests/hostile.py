@@ -5,11 +5,13 @@ Everything is generated here, byte by byte where no library would write it, so t
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import itertools
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 ORIENTATION = 0x0112
+HAS_OPENEXR = importlib.util.find_spec("OpenEXR") is not None
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,92 @@ def profile(space: str = "sRGB") -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()  # type: ignore[arg-type]
 
 
+Planes = Mapping[str, np.ndarray]  # channel -> samples (h, w) of uint32, float16 or float32
+
+
+def exr(
+    *parts: Planes, tile: tuple[int, int] | None = None, levels: int = 1, corner: tuple[int, int] = (0, 0),
+    changed: Mapping[str, bytes] | None = None, flags: int = 0, pieces: Mapping[int, bytes] | None = None,
+) -> bytes:  # fmt: skip
+    """An uncompressed OpenEXR file of these parts, after "OpenEXR File Layout" and no library.
+
+    tile and levels: in tiles (height, width), with so many sizes of a mip map. changed: values of attributes to write
+    instead; pieces: entries of the table to write instead. Both are how a file lies.
+    """
+    many = len(parts) > 1
+    version = 2 | flags | (0x200 if tile and not many else 0) | (0x1000 if many else 0)
+    headers = b"".join(_exr_header(part, i, tile, levels, corner, changed or {}, many) for i, part in enumerate(parts))
+    head = b"\x76\x2f\x31\x01" + struct.pack("<I", version) + headers + (b"\0" if many else b"")
+    bodies = [
+        (struct.pack("<i", i) if many else b"") + piece
+        for i, part in enumerate(parts)
+        for piece in _exr_pieces(part, tile, levels, corner[0])
+    ]
+    starts = itertools.accumulate(map(len, bodies), initial=len(head) + 8 * len(bodies))
+    table = [struct.pack("<Q", start) for start, _ in zip(starts, bodies, strict=False)]
+    for i, entry in (pieces or {}).items():
+        table[i] = entry
+    return head + b"".join(table) + b"".join(bodies)
+
+
+def _exr_header(
+    part: Planes, number: int, tile: Any, levels: int, corner: tuple[int, int], changed: Mapping[str, bytes], many: bool
+) -> bytes:
+    height, width = next(iter(part.values())).shape
+    types = {"uint32": 0, "float16": 1, "float32": 2}
+    channels = b"".join(
+        name.encode() + b"\0" + struct.pack("<iIii", types[plane.dtype.name], 0, 1, 1)
+        for name, plane in sorted(part.items())
+    )
+    n_pieces = len(_exr_pieces(part, tile, levels, 0))
+    box = struct.pack("<4i", corner[1], corner[0], corner[1] + width - 1, corner[0] + height - 1)
+    attributes: dict[str, tuple[str, bytes]] = {
+        "channels": ("chlist", channels + b"\0"),
+        "chunkCount": ("int", struct.pack("<i", n_pieces)),
+        "compression": ("compression", b"\0"),
+        "dataWindow": ("box2i", box),
+        "displayWindow": ("box2i", box),
+        "lineOrder": ("lineOrder", b"\0"),
+        "name": ("string", b"part%d" % number),
+        "pixelAspectRatio": ("float", struct.pack("<f", 1)),
+        "screenWindowCenter": ("v2f", bytes(8)),
+        "screenWindowWidth": ("float", struct.pack("<f", 1)),
+        "type": ("string", b"tiledimage" if tile else b"scanlineimage"),
+    }
+    if tile:
+        attributes["tiles"] = ("tiledesc", struct.pack("<IIB", tile[1], tile[0], 1 if levels > 1 else 0))
+    if not many:
+        del attributes["name"], attributes["chunkCount"], attributes["type"]
+    attributes |= {name: (attributes.get(name, ("string",))[0], value) for name, value in changed.items()}
+    found = (f"{name}\0{kind}\0".encode() + struct.pack("<I", len(v)) + v for name, (kind, v) in attributes.items())
+    return b"".join(found) + b"\0"
+
+
+def _exr_pieces(part: Planes, tile: tuple[int, int] | None, levels: int, top: int) -> list[bytes]:
+    """Rows, or the tiles of every level, in the table's order, each with what stands before it."""
+    found = []
+    planes = [plane for _, plane in sorted(part.items())]
+    for level in range(levels):
+        height, width = (max(1, side >> level) for side in planes[0].shape)
+        smaller = [plane[:: 2**level, :: 2**level][:height, :width] for plane in planes]
+        high, wide = tile or (1, width)
+        for y, x in itertools.product(range(0, height, high), range(0, width, wide)):
+            rows = range(y, min(y + high, height))
+            data = b"".join(plane[row, x : x + wide].tobytes() for row in rows for plane in smaller)
+            place = struct.pack("<4i", x // wide, y // high, level, level) if tile else struct.pack("<i", top + y)
+            found.append(place + struct.pack("<I", len(data)) + data)
+    return found
+
+
+def planes_of(names: str, dtype: Any = np.float16, height: int = 9, width: int = 11) -> dict[str, np.ndarray]:
+    """Noise for each of the channels, for `exr`: floats in [0, 1], or integers of 16 bits."""
+    if np.dtype(dtype) == np.uint32:
+        pixels = texture(height, width, len(names), np.uint16).astype(np.uint32)
+    else:
+        pixels = texture(height, width, len(names), dtype)
+    return {name: np.ascontiguousarray(pixels[:, :, i]) for i, name in enumerate(names)}
+
+
 def make_hostile(folder: Path) -> list[Hostile]:
     """Write the files into `folder`; the list of them all."""
     found: list[Hostile] = []
@@ -134,6 +223,7 @@ def make_hostile(folder: Path) -> list[Hostile]:
     _add_depths(add)
     _add_floats(add)
     _add_bombs(add)
+    _add_exr(add)
     _add_metadata(add)
     _add_strangers(add)
     found += _odd_places(folder)
@@ -186,6 +276,7 @@ def _add_truncations(add: Any) -> None:
         "tif": tiff_of(texture(40, 40, 3), photometric="rgb"),
         "bmp": encoded(rgb, "BMP"),
         "ppm": encoded(rgb, "PPM"),
+        "exr": exr(planes_of("RGB")),
     }
     for extension, data in files.items():
         for part in (2, 9, 30, len(data) // 3, 3 * len(data) // 4):
@@ -287,6 +378,56 @@ def _add_bombs(add: Any) -> None:
     add("long_texts.png", png(2, 2, 8, 0, bytes(6), texts), "picture", "3 MB of text")
     add("text_bomb.png", png(2, 2, 8, 0, bytes(6), chunk(b"zTXt", b"k\0\0" + packed)), "refused", "zTXt of 400 MB")
     add("profile_bomb.png", png(2, 2, 8, 0, bytes(6), chunk(b"iCCP", b"k\0\0" + packed)), "refused", "iCCP of 400 MB")
+
+
+def _add_exr(add: Any) -> None:
+    good = "picture" if HAS_OPENEXR else "refused"
+    add("half.exr", exr(planes_of("RGB")), good)
+    add("float_alpha.exr", exr(planes_of("RGBA", np.float32)), good)
+    add("grey_alpha.exr", exr(planes_of("YA")), good)
+    add("numbers.exr", exr(planes_of("Z", np.uint32)), good, "32-bit integers that 16 bits hold")
+    add("mixed.exr", exr(planes_of("RGB") | planes_of("Z", np.float32) | planes_of("N", np.uint32)), good)
+    add("tiled.exr", exr(planes_of("RGB"), tile=(4, 8)), good)
+    add("mip_map.exr", exr(planes_of("RGB"), tile=(4, 8), levels=4), good)
+    add("window.exr", exr(planes_of("RGB"), corner=(-5, 2**30)), good, "a corner far from 0")
+    add("parts.exr", exr(planes_of("RGB"), planes_of("Z", np.float32, 3, 5)), good)
+    add("giant_tile.exr", exr(planes_of("Y"), tile=(2**30, 2**30)), good, "one tile, cut to the picture")
+    add("giant_text.exr", exr(planes_of("Y"), changed={"texsyn": b"[" * 2**20}), good)
+    for name, value in (("nan", np.nan), ("inf", np.inf)):
+        planes = planes_of("RGB")
+        planes["G"][3, 4] = value
+        add(f"{name}.exr", exr(planes), "refused")
+    add("numbers_beyond.exr", exr({"Z": np.full((3, 4), 2**20, np.uint32)}), "refused")
+    add("numbers_beside.exr", exr(planes_of("Y") | {"Z": np.full((9, 11), 2**25, np.uint32)}), "refused")
+    add("many_channels.exr", exr(planes_of("ABCDEFGHIJKLMNOPQ")), "refused")
+    add("no_channels.exr", exr(planes_of("Y"), changed={"channels": b"\0"}), "refused")
+    add("cut_channels.exr", exr(planes_of("Y"), changed={"channels": b"Y\0\1"}), "refused")
+    half = struct.pack("<iIii", 1, 0, 1, 1)
+    add("twice.exr", exr(planes_of("Y"), changed={"channels": b"Y\0" + half + b"Y\0" + half + b"\0"}), "refused")
+    thin = b"Y\0" + struct.pack("<iIii", 1, 0, 2, 2) + b"\0"
+    add("thin.exr", exr(planes_of("Y"), changed={"channels": thin}), "refused", "a channel of half the size")
+    add("strange.exr", exr({"\x1b[31m\n": planes_of("Y")["Y"]}), good, "a name that would colour the terminal")
+    add("deep.exr", exr(planes_of("Y"), flags=0x800, changed={"type": b"deepscanline"}), "refused")
+    add("future.exr", exr(planes_of("Y"), flags=0x4000), "refused")
+    add("unknown_packing.exr", exr(planes_of("Y"), changed={"compression": b"\x63"}), "refused")
+    for code in range(3, 10):  # 1 and 2 store such rows as they are
+        add(f"packing_{code}.exr", exr(planes_of("Y"), changed={"compression": bytes([code])}), "refused", "it is none")
+    add("unfinished.exr", exr(planes_of("Y"), pieces={5: bytes(8)}), "refused", "as a writer that was killed leaves it")
+    add("lying_table.exr", exr(planes_of("Y"), pieces={5: struct.pack("<Q", 2**63)}), "refused")
+    first = struct.pack("<Q", len(exr(planes_of("Y"))) - 9 * (8 + 22))
+    add("lying_order.exr", exr(planes_of("Y"), pieces={5: first}), "refused", "one piece for two places")
+    for name, box in (
+        ("bomb.exr", (0, 0, 2**31 - 1, 2**31 - 1)), ("bomb_all.exr", (-(2**31), -(2**31), 2**31 - 1, 2**31 - 1)),
+        ("lying_size.exr", (0, 0, 9999, 9999)), ("bomb_row.exr", (0, 0, 2**27 - 1, 0)), ("bomb_back.exr", (5, 5, 0, 0)),
+    ):  # fmt: skip
+        add(name, exr(planes_of("Y"), changed={"dataWindow": struct.pack("<4i", *box)}), "refused")
+    no_tiles = exr(planes_of("Y"), tile=(4, 4), changed={"tiles": struct.pack("<IIB", 0, 0, 0)})
+    add("bomb_tiles.exr", no_tiles, "refused", "tiles of no pixels")
+    data = exr(planes_of("Y"), changed={"owner": b"x" * 9})
+    at = data.index(b"owner\0string\0") + len(b"owner\0string\0")
+    add("bomb_attribute.exr", data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :], "refused", "an attribute of 2 GB")
+    many = b"".join(b"a%d\0int\0" % i + struct.pack("<II", 4, 0) for i in range(10_000))
+    add("bomb_attributes.exr", data[:8] + many + data[8:], "refused")
 
 
 def _add_metadata(add: Any) -> None:

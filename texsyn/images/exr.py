@@ -77,11 +77,11 @@ def _arranged(names: list[str]) -> tuple[list[str], str, tuple[str, ...]]:
     order += [n for n in names if n not in order]
     if tuple(order) in _MODES:
         return order, _MODES[tuple(order)], ()
+    if order == _numbers(len(order)):  # as we write them
+        return order, "multi", ()
     if len(order) == 1:
         return order, "L", (f"the channel {order[0]} is taken as grey",)
-    numbered = order == _numbers(len(order))
-    notes = () if numbered else (f"the channels {', '.join(order)} are numbered 0 to {len(order) - 1}",)
-    return order, "multi", notes
+    return order, "multi", (f"the channels {', '.join(order)} are numbered 0 to {len(order) - 1}",)
 
 
 def _numbers(n: int) -> list[str]:

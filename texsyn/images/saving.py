@@ -267,7 +267,8 @@ def _encode_pillow(picture: Picture, file: BinaryIO, kind: str, description: str
     elif kind == "webp":
         options = {"lossless": True, "exact": True}  # exact: colours under alpha 0 are kept
     if kind == "webp" and picture.channels < 3:
-        notes.append("WebP holds no grey pictures: it was written as colour")
+        lost = "" if picture.icc_profile is None else ", without its profile"
+        notes.append(f"WebP holds no grey pictures: it was written as colour{lost}")
     if kind == "bmp" and picture.icc_profile is not None:
         notes.append("BMP holds no colour profile here: it was left out")
     if picture.icc_profile is not None and not (kind == "webp" and picture.channels < 3):
