@@ -205,7 +205,7 @@ def get_result(workshop: Workshop, request: Request, name: str) -> Answer:
     if job.state == "working":
         raise Refused(409, "the picture is still being made")
     if job.refusal is not None:
-        raise job.refusal
+        raise Refused(job.refusal.status, job.refusal.sentence)
     return Answer(job.result, job.media, headers=(("Content-Disposition", "attachment"),))
 
 

@@ -17,8 +17,11 @@ from io import BytesIO
 from typing import Any, Generic, TypeVar
 
 from texsyn.images import InputError, Picture, Region, Size, load, parse_size, save
+from texsyn.web.preview import Preview
 
 TILES = ("none", "x", "y", "xy")
+KINDS = {"L": "grey", "LA": "grey with alpha", "RGB": "colour", "RGBA": "colour with alpha"}
+DEPTHS = {"uint8": "8 bit", "uint16": "16 bit", "float32": "floats"}
 KEPT = 3  # pictures, and jobs: a reload and a second look, no archive
 PREVIEW_SIDE = 512
 UNHEARD_SECONDS = 150  # a job that nobody asks about for so long is stopped; hidden pages may ask once a minute only
@@ -100,7 +103,7 @@ class Job:
         making = engine()
         from texsyn.models.base import Watch
 
-        preview = making.Preview(self.exemplar)
+        preview = Preview(self.exemplar)
 
         def keep(region: Region, pixels: Any) -> None:
             self.tiles.append(preview.png(pixels))
@@ -118,7 +121,7 @@ class Job:
         if type(error).__name__ == "Cancelled":
             if self._late():
                 return Refused(503, f"it took longer than the allowed {self.seconds:g} seconds; choose a smaller size")
-            return Refused(410, "cancelled")
+            return Refused(410, "the picture was cancelled before it was finished")
         return excuse(error)
 
     def about(self) -> dict[str, Any]:
@@ -184,14 +187,13 @@ class Workshop:
             "picture": self.pictures.put(picture),
             "width": picture.size.width,
             "height": picture.size.height,
-            "kind": f"{picture.mode} {picture.pixels.dtype}",
+            "kind": f"{KINDS.get(picture.mode, f'{picture.channels} channels')}, {DEPTHS[picture.pixels.dtype.name]}",
             "notes": list(picture.notes),
         }
 
     def preview(self, name: str) -> bytes:
         """A small PNG of a picture handed in."""
-        preview: bytes = engine().Preview(self._picture(name)).small(PREVIEW_SIDE)
-        return preview
+        return Preview(self._picture(name)).small(PREVIEW_SIDE)
 
     def start(self, picture: str, size: str, tile: str, seed: int | None) -> dict[str, Any]:
         """Begin a job; its name and what it will make."""

@@ -96,7 +96,7 @@ async function follow(started) {
     for (; drawn < now.tiles; drawn++) await paint(started, drawn);
     $("progress").value = now.fraction;
     if (now.state !== "working") return now;
-    const left = now.fraction > 0.05 && now.seconds > 2 ? `, about ${clock(now.seconds / now.fraction - now.seconds)} left` : "";
+    const left = now.fraction > 0.15 && now.seconds > 2 ? `, about ${clock(now.seconds / now.fraction - now.seconds)} left` : "";
     $("status").textContent = $("cancel").disabled ? "Stopping…" : `${now.message}${left}`;
     await wait(PAUSE);
   }
