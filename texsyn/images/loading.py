@@ -54,10 +54,10 @@ def load(source: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """The picture in `source`: a path, "-" (standard input), the bytes of a file, an array, or "skimage:NAME".
 
     Files are PNG, JPEG, WebP, TIFF, BMP, GIF, PPM/PGM/PBM/PFM and, with the package of texsyn[hdr], OpenEXR. Arrays are
-    (h, w) or (h, w, c), bool, integer or float. "skimage:grass" is a picture that an installed
-    scikit-image carries, "skimage:grass:256" its central 256x256 pixels. The depth and the channels are the file's;
-    of an animation the first frame; EXIF rotation is applied. Pictures of more than `max_pixels` pixels (or of more
-    than four times as many samples) are refused by their header.
+    (h, w) or (h, w, c), bool, integer or float. "skimage:grass" is a picture that an installed scikit-image carries,
+    "skimage:grass:256" its central 256x256 pixels. The depth and the channels are the file's (16-bit floats are float32
+    in memory, see `Picture`); of an animation the first frame; EXIF rotation is applied. Pictures of more than
+    `max_pixels` pixels (or of more than four times as many samples) are refused by their header.
 
     InputError, one line that names the source, for everything that is not such a picture.
 
