@@ -378,6 +378,20 @@ def test_no_name_leads_outside(server: Server) -> None:
     assert n_tried > 300
 
 
+def test_names_count_letter_by_letter(server: Server) -> None:
+    picture = upload(server, file_of(grass(32)))
+    job = order(server, picture).json["job"]
+    outcome(server, job)
+    for path in (f"/pictures/{picture}", f"/jobs/{job}", f"/jobs/{job}/result", f"/jobs/{job}/tiles/0"):
+        assert ask(server, "GET", path).status == 200
+        for wrong in (f"{path}%0a", f"{path}%00", f"{path}/", f"{path}.png", f"{path}%20", f"{path};x", f"/x/..{path}"):
+            assert ask(server, "GET", wrong).status == 404, wrong
+    assert ask(server, "GET", f"/jobs/{job.upper()}").status == (404 if job.upper() != job else 200)
+    for number in ("-1", "1", "999999", "9999999", "0x0", "+0", "٠", "1e0"):
+        quoted = "".join(f"%{b:02x}" for b in number.encode())
+        assert ask(server, "GET", f"/jobs/{job}/tiles/{quoted}").status == 404, number
+
+
 def test_only_one_method_a_route(server: Server) -> None:
     for method, path in routes():
         for other in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "HACK"):
@@ -460,6 +474,8 @@ def test_what_is_no_picture_is_refused(server: Server) -> None:
         assert reply.status == 422, data[:30]
         assert reply.error
     assert "100000x100000" in ask(server, "POST", "/pictures", png(100_000, 100_000), BYTES).error
+    large = file_of(load(np.zeros((1449, 1449), np.uint8)))  # a file of some kilobytes, whole and well
+    assert "more than the accepted 2097152 pixels" in ask(server, "POST", "/pictures", large, BYTES).error
 
 
 def test_bodies_that_are_too_large_are_refused(server: Server) -> None:
@@ -592,7 +608,10 @@ def test_old_pictures_and_results_are_forgotten(server: Server) -> None:
 
 
 def test_nothing_goes_to_temporary_files(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
     def refuse(*args: Any, **kwargs: Any) -> None:
+        asked.append(args)
         raise AssertionError("a temporary file was asked for")
 
     for name in ("TemporaryFile", "NamedTemporaryFile", "mkstemp", "mkdtemp"):
@@ -603,6 +622,7 @@ def test_nothing_goes_to_temporary_files(server: Server, monkeypatch: pytest.Mon
     job = order(server, upload(server, data), "700x700").json["job"]
     assert outcome(server, job)["state"] == "done"
     assert len(ask(server, "GET", f"/jobs/{job}/result").body) > 2**20
+    assert asked == []
 
 
 # ------------------------------------------------------------------------------------------------ the page's files
