@@ -6,10 +6,14 @@ largest square inside one piece is the largest copy, whatever the pixels look li
 piece_areas() and repeats() measure; limit_copies() breaks every square beyond a limit.
 
 It breaks a square by laying another part of the exemplar into its middle, as a graph cut would (Kwatra, Schoedl, Essa,
-Turk and Bobick 2003, "Graphcut textures", sections 2 and 3): the part whose surroundings look most alike, cut along
-the closed line of least visible difference between a core, which must change, and a frame, which must not. Departures:
-costs are integers of 8-bit codes, without the division by gradients; the part may not lie where the copy's own
-neighbourhood comes from, or the picture would show it twice side by side.
+Turk and Bobick 2003, "Graphcut textures", section 3): the part whose surroundings look most alike, cut along the
+closed line of least visible difference between a core, which must change, and a border, which must not. Departures:
+costs are integers, squares of 8-bit codes; they are divided by what old and new both vary by across the cut, not by
+the sum, or a part would be cut out along the outline of a thing it replaces; and a difference counts for more in a
+part that is much used already or that shows close by.
+
+The bound is on the map, not on what it looks like: on a plain ground another part of the ground is a cut that nobody
+sees, and the pixels of a picture may stay as they were.
 
 Maps are (H, W, 2) int32 arrays of (row, column) in the exemplar; on an axis with a period, which is then the
 picture's own side, pieces go on across the edge. Integers decide, so the bits are the same everywhere.
@@ -26,13 +30,14 @@ from texsyn.blocks import ENDLESS, Period
 from texsyn.images import Region
 from texsyn.noise import NoiseField
 
-MAX_ZONE = 48  # px; a larger part costs more to cut, and a square of twice the limit falls to a part in its middle
-MAX_PLACES = 1 << 16
+MAX_SIDE = 48  # px of a part: larger ones cost more to cut, and one in the middle breaks a square of twice the limit
+MAX_PLACES = 1 << 14  # compared with each square; four times as many cost twice the time and look the same
+FINALISTS = 2  # places a position whose cut is computed
+SHIFTS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))  # in quarters of a part's side
+CELLS = 8  # frames are compared as averages over CELLS x CELLS cells, less the inner quarter
+SMOOTH = 64  # squared step between neighbours, a channel, from which on a texture hides a cut (codes)
+GRAIN = 8  # px of the exemplar's cells in which use and neighbourhood are counted
 ROUNDS = 12
-CELLS = 8  # a zone is compared as CELLS x CELLS averages
-FINALISTS = 4
-SHIFTS = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))  # of a zone from its square's middle, in eighths of its side
-GRAIN = 8  # px of the exemplar in which use and neighbourhood are counted
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,11 @@ def repeats(source: np.ndarray, w: int = 15, period: Period = ENDLESS, *, exempl
     n_pieces = (exemplar[0] - w + 1) * (exemplar[1] - w + 1)
     piece = source[y, x, 0].astype(np.int64) * exemplar[1] + source[y, x, 1]
     _, where, times = np.unique(piece, return_inverse=True, return_counts=True)
-    pairs, expected = int((times * (times - 1)).sum()), len(piece) * (len(piece) - 1) / n_pieces
+    pairs, all_pairs = int((times * (times - 1)).sum()), len(piece) * (len(piece) - 1)
     covered = np.zeros(source.shape[:2], np.bool_)
     again = times[where.reshape(-1)] > 1
     _cover(covered, y[again], x[again], w)
-    return Repeats(int(covered.sum()) / covered.size, pairs / expected if expected else 0.0)
+    return Repeats(int(covered.sum()) / covered.size, pairs * n_pieces / all_pairs if all_pairs else 0.0)
 
 
 def limit_copies(
@@ -125,8 +130,10 @@ def limit_copies(
 
     source (H, W, 2), codes (h, w, C) uint8 of the exemplar, w the patch size, usable (h, w) bool the pixels that new
     sources may be (None: those whose w x w patch fits). The middle of each such square becomes another part of the
-    exemplar, cut where it shows least; what is within the limit stays as it is. seed orders equal squares. Costs about
-    a millisecond a broken square, and a pass over the map for each of a few rounds.
+    exemplar, cut where it shows least; what is within the limit stays as it is. seed orders equal squares. Costs 3 ms a
+    broken square, and a pass over the map for each of a few rounds (benchmarks/results/copy_limit.json).
+
+    What is left after ROUNDS rounds is broken by single pixels, so the bound always holds.
 
     Raises ValueError when limit < 2 w + 1, or fewer than two pixels are usable.
     """
@@ -136,21 +143,20 @@ def limit_copies(
         raise ValueError(f"limit={limit} should be at least 2 x patch size + 1 = {2 * w + 1}")
     if np.any(source.reshape(-1, 2).min(0) < 0) or np.any(source.reshape(-1, 2).max(0) >= codes.shape[:2]):
         raise ValueError(f"source names pixels outside an exemplar of {codes.shape[1]}x{codes.shape[0]}")
-    source = np.ascontiguousarray(source).copy()
-    order, previous, side = NoiseField(seed), source.shape[0] * source.shape[1] + 1, 0
+    source, order = np.array(source, order="C"), NoiseField(seed)
+    smallest = max(CELLS, 2 * w + 1)
+    side, before = max(smallest, min(limit, MAX_SIDE, min(codes.shape[:2]) // 3)), 0
     for _ in range(ROUNDS):
         squares = _too_large(source, limit, period, order)
         if len(squares) == 0:
             return source
-        if side == 0:
-            side = min(limit, MAX_ZONE, max(2 * w + 1, min(codes.shape[:2]) // 3))
+        if before == 0:
             parts = _Parts(codes, usable, side, order)
-        elif side > 2 * w + 1 and 2 * len(squares) > previous:  # what is left has no good place for parts of this size
-            side = max(2 * w + 1, side * 2 // 3)
+        elif 2 * len(squares) > before and side > smallest:  # parts of this size find no good place in what is left
+            side = max(smallest, side * 2 // 3)
             parts = _Parts(codes, usable, side, order)
-        previous = len(squares)
-        if len(parts.places):
-            parts.lay(source, squares, period)
+        before = len(squares)
+        parts.lay(source, squares, period)
     return _speckled(source, codes, w, limit, usable, period, order)
 
 
@@ -260,15 +266,22 @@ def _usable(codes: np.ndarray, w: int, usable: np.ndarray | None) -> np.ndarray:
     return usable
 
 
+def _dice(order: NoiseField, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A random word (uint64) for each position, at the cost of a hash for each row and column."""
+    rows, columns = (order.bits(Region(0, 0, 1, 1 + int(at.max(initial=0))))[0] for at in (y, x))
+    with np.errstate(over="ignore"):
+        return rows[y] + np.uint64(0xD1342543DE82EF95) * columns[x]
+
+
 def _too_large(source: np.ndarray, limit: int, period: Period, order: NoiseField) -> np.ndarray:
-    """(N, 3) int64: first pixel and side of the verbatim squares above the limit, largest first, equal ones shuffled."""
+    """(N, 3) int64: first pixel and side of the verbatim squares above the limit: largest first, equals shuffled."""
     sides = _sides(_unrolled(source, period))
     y, x = np.nonzero(sides > limit)
     side = sides[y, x].astype(np.int64)
     top, left = y - side + 1, x - side + 1
     once = (top < source.shape[0]) & (left < source.shape[1])  # a square behind the edge was already seen before it
     top, left, side = top[once], left[once], side[once]
-    dice = order.bits(Region(0, 0, *source.shape[:2]))[top, left] if len(side) else side
+    dice = _dice(order, top, left)
     return np.stack([top, left, side], 1)[np.lexsort((dice, -side))]
 
 
@@ -280,48 +293,35 @@ class _Parts:
 
     def __init__(self, codes: np.ndarray, usable: np.ndarray, side: int, order: NoiseField) -> None:
         self.codes, self.side = np.ascontiguousarray(codes), side
-        self.whole = _boxes(_integral(usable[..., None]), side)[..., 0] == side * side
-        places = np.stack(np.nonzero(self.whole), 1)
-        if len(places) > MAX_PLACES:  # not those of a lattice: a fine pattern would be seen in one phase only
-            dice = order.bits(Region(0, 0, *self.whole.shape))[places[:, 0], places[:, 1]]
-            places = places[np.sort(np.argsort(dice, kind="stable")[:MAX_PLACES])]
-        self.places = places
-        self.looks = _looks(_integral(codes), places, side)
+        self.whole = _whole(usable, side)
+        y, x = np.nonzero(self.whole)
+        if len(y) > MAX_PLACES:  # not those of a lattice: a fine pattern would be seen in one phase only
+            some = _dice(order, y, x) < np.uint64((MAX_PLACES << 64) // len(y))
+            y, x = y[some], x[some]
+        self.places = np.stack([y, x], 1)
+        self.looks = _looks(self.codes, self.places, side)
 
     def lay(self, source: np.ndarray, squares: np.ndarray, period: Period) -> None:
         """Break squares, in their order, by changing source; those that an earlier one's part broke are left."""
-        _lay(source, self.codes, squares, self.places, self.looks, self.whole, self.side, *(p is None for p in period))
+        if len(self.places) and self.side <= min(source.shape[:2]):
+            closed_y, closed_x = (p is None for p in period)
+            _lay(source, self.codes, squares, self.places, self.looks, self.whole, self.side, closed_y, closed_x)
 
 
-def _integral(u: np.ndarray) -> np.ndarray:
-    return np.pad(u.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0), (0, 0)))
-
-
-def _boxes(sums: np.ndarray, side: int) -> np.ndarray:
-    """Sums over all side x side boxes, by their first pixels; none where the box is larger."""
-    if min(sums.shape[:2]) <= side:
-        return np.zeros((0, 0, sums.shape[2]), np.int64)
-    return sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+def _whole(usable: np.ndarray, side: int) -> np.ndarray:
+    """bool: where a side x side square of usable pixels begins."""
+    if min(usable.shape) < side:
+        return np.zeros((0, 0), np.bool_)
+    n = np.pad(usable.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    return n[side:, side:] - n[:-side, side:] - n[side:, :-side] + n[:-side, :-side] == side * side
 
 
 @numba.njit(cache=True, nogil=True)
-def _looks(sums, places, side):  # type: ignore[no-untyped-def]
-    """(K, D) uint8: averages over the cells of each place's frame, from the exemplar's integral image."""
-    n_channels = sums.shape[2]
-    out = np.empty((len(places), (CELLS * CELLS - CELLS * CELLS // 4) * n_channels), np.uint8)
+def _looks(codes, places, side):  # type: ignore[no-untyped-def]
+    out = np.empty((len(places), (CELLS * CELLS - CELLS * CELLS // 4) * codes.shape[2]), np.uint8)
     for k in range(len(places)):
-        at = 0
-        for i in range(CELLS):
-            top, end = places[k, 0] + i * side // CELLS, places[k, 0] + (i + 1) * side // CELLS
-            for j in range(CELLS):
-                if not _in_frame(i, j):
-                    continue
-                left, stop = places[k, 1] + j * side // CELLS, places[k, 1] + (j + 1) * side // CELLS
-                area = (end - top) * (stop - left)
-                for c in range(n_channels):
-                    total = sums[end, stop, c] - sums[top, stop, c] - sums[end, left, c] + sums[top, left, c]
-                    out[k, at] = (2 * total + area) // (2 * area)
-                    at += 1
+        y, x = places[k]
+        _look(codes[y : y + side, x : x + side], out[k])
     return out
 
 
@@ -332,17 +332,37 @@ def _in_frame(i, j):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _look(u, out):  # type: ignore[no-untyped-def]
+    """Averages of u (side, side, C) over the cells of its frame, rounded, into out (D,)."""
+    side, at = u.shape[0], 0
+    for i in range(CELLS):
+        for j in range(CELLS):
+            if not _in_frame(i, j):
+                continue
+            top, end = i * side // CELLS, (i + 1) * side // CELLS
+            left, stop = j * side // CELLS, (j + 1) * side // CELLS
+            area = (end - top) * (stop - left)
+            for c in range(u.shape[2]):
+                total = 0
+                for y in range(top, end):
+                    for x in range(left, stop):
+                        total += u[y, x, c]
+                out[at] = (2 * total + area) // (2 * area)
+                at += 1
+
+
+@numba.njit(cache=True, nogil=True)
 def _lay(source, codes, squares, places, looks, whole, side, closed_y, closed_x):  # type: ignore[no-untyped-def]
     """Lay a part into the middle of each square that no earlier one has broken; changes source."""
     height, width, n_channels = source.shape[0], source.shape[1], codes.shape[2]
-    core = max(side // 2, 3)
+    core = max(side // 3, 3)
     begins = (side - core) // 2
     broken = np.zeros((height, width), np.bool_)
     uses = _uses(source, codes.shape[0], codes.shape[1])
     shown = np.full(uses.shape, -1, np.int64)
     old = np.empty((side, side, n_channels), np.uint8)
     best_part, part = np.empty((side, side), np.bool_), np.empty((side, side), np.bool_)
-    final = np.empty((FINALISTS, 2), np.int64)
+    final, look = np.empty((FINALISTS, 2), np.int64), np.empty(looks.shape[1], np.uint8)
     for k in range(len(squares)):
         top, left, n = squares[k]
         if _holds_a_core(broken, top, left, n, core):
@@ -351,15 +371,16 @@ def _lay(source, codes, squares, places, looks, whole, side, closed_y, closed_x)
         least, best_top, best_left, best_y, best_x = np.int64(1) << 62, 0, 0, 0, 0
         _show(source, top - side // 2, left - side // 2, 2 * side, shown, k)
         for shift in SHIFTS:
-            zone_top, zone_left = top + shift[0] * side // 8, left + shift[1] * side // 8
-            if closed_y and not 0 <= zone_top <= height - side or closed_x and not 0 <= zone_left <= width - side:
+            zone_top, zone_left = top + shift[0] * side // 4, left + shift[1] * side // 4
+            if (closed_y and not 0 <= zone_top <= height - side) or (closed_x and not 0 <= zone_left <= width - side):
                 continue
             for i in range(side):
                 for j in range(side):
                     at = source[(zone_top + i) % height, (zone_left + j) % width]
                     old[i, j] = codes[at[0], at[1]]
             middle = source[(zone_top + side // 2) % height, (zone_left + side // 2) % width]
-            n_found = _finalists(_look(old), places, looks, middle, side, uses, shown, k, final)
+            _look(old, look)
+            n_found = _finalists(look, places, looks, middle, side, uses, shown, k, final)
             for f in range(n_found):
                 y, x = _refined(old, codes, final[f], whole, begins)
                 cost = _cut(old, codes[y : y + side, x : x + side], begins, core, part)
@@ -380,8 +401,9 @@ def _lay(source, codes, squares, places, looks, whole, side, closed_y, closed_x)
 @numba.njit(cache=True, nogil=True)
 def _holds_a_core(broken, top, left, n, core):  # type: ignore[no-untyped-def]
     """Whether a square holds a changed core: each has one pixel at least on a lattice of its own spacing."""
-    for y in range(top + core - 1, top + n, core):
-        for x in range(left + core - 1, left + n, core):
+    spacing = max(1, 2 * core // 3)  # a core without its corners holds a square of this side
+    for y in range(top + spacing - 1, top + n, spacing):
+        for x in range(left + spacing - 1, left + n, spacing):
             if broken[y % broken.shape[0], x % broken.shape[1]]:
                 return True
     return False
@@ -415,28 +437,6 @@ def _dearness(y, x, side, uses, shown, k):  # type: ignore[no-untyped-def]
     """What a difference counts for a part from there: more where it is used already, most where it shows close by."""
     cy, cx = (y + side // 2) // GRAIN, (x + side // 2) // GRAIN
     return 8 + uses[cy, cx] + (16 if shown[cy, cx] == k else 0)
-
-
-@numba.njit(cache=True, nogil=True)
-def _look(old):  # type: ignore[no-untyped-def]
-    """What _looks() says of a place, of the picture old (side, side, C)."""
-    side, n_channels = old.shape[0], old.shape[2]
-    out = np.empty((CELLS * CELLS - CELLS * CELLS // 4) * n_channels, np.uint8)
-    at = 0
-    for i in range(CELLS):
-        for j in range(CELLS):
-            if not _in_frame(i, j):
-                continue
-            cell = old[i * side // CELLS : (i + 1) * side // CELLS, j * side // CELLS : (j + 1) * side // CELLS]
-            area = cell.shape[0] * cell.shape[1]
-            for c in range(n_channels):
-                total = 0
-                for y in range(cell.shape[0]):
-                    for x in range(cell.shape[1]):
-                        total += cell[y, x, c]
-                out[at] = (2 * total + area) // (2 * area)
-                at += 1
-    return out
 
 
 @numba.njit(cache=True, nogil=True)
@@ -502,8 +502,8 @@ def _refined(old, codes, place, whole, begins):  # type: ignore[no-untyped-def]
 def _cut(old, new, begins, core, part):  # type: ignore[no-untyped-def]
     """Cost of the cheapest cut between core and border; part (side, side) becomes True on the core's side.
 
-    Cutting between two pixels costs what old and new differ by at both, and 1: a minimal cut is a maximal flow
-    (Dinic's algorithm on the grid).
+    Cutting between two pixels costs what old and new differ by at both, over what both vary by there, and 1 for its
+    length: a minimal cut is a maximal flow (Dinic's algorithm on the grid).
     """
     side = old.shape[0]
     n = side * side
@@ -520,12 +520,16 @@ def _cut(old, new, begins, core, part):  # type: ignore[no-untyped-def]
     for a in range(n):
         for d in range(4):
             b = a + step[d]
-            left[a, d] = differs[a] + differs[b] + 1 if 0 <= b < n else 0
+            if 0 <= b < n:
+                busy = min(_step(old, a, b), _step(new, a, b))
+                left[a, d] = 1 + 64 * (differs[a] + differs[b]) // (SMOOTH * old.shape[2] + busy)
+            else:
+                left[a, d] = 0
     border, starts = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     for i in range(side):
         for j in range(side):
             border[i * side + j] = i == 0 or j == 0 or i == side - 1 or j == side - 1
-            starts[i * side + j] = begins <= i < begins + core and begins <= j < begins + core
+            starts[i * side + j] = _in_core(i - begins, j - begins, core)
     level, queue, turn = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int8)
     path, flow = np.empty(n, np.int32), np.int64(0)
     while True:
@@ -538,6 +542,22 @@ def _cut(old, new, begins, core, part):  # type: ignore[no-untyped-def]
     for a in range(n):
         part[a // side, a % side] = level[a] >= 0
     return flow
+
+
+@numba.njit(cache=True, nogil=True)
+def _in_core(i, j, core):  # type: ignore[no-untyped-def]
+    """Whether a pixel lies in the core: a square without its corners, where a short cut would otherwise show them."""
+    return 0 <= i < core and 0 <= j < core and 2 * (abs(2 * i + 1 - core) + abs(2 * j + 1 - core)) <= 3 * core
+
+
+@numba.njit(cache=True, nogil=True)
+def _step(u, a, b):  # type: ignore[no-untyped-def]
+    """Squared difference of two pixels of u, by their numbers in reading order."""
+    s = 0
+    for c in range(u.shape[2]):
+        t = np.int64(u[a // u.shape[1], a % u.shape[1], c]) - np.int64(u[b // u.shape[1], b % u.shape[1], c])
+        s += t * t
+    return s
 
 
 @numba.njit(cache=True, nogil=True)
@@ -620,10 +640,11 @@ def _speckled(
     A pixel whose offset is none of its neighbours' is a piece of its own: it breaks every square that holds it and
     makes none, so each round has fewer. It takes the usable pixel whose w x w neighbourhood looks most alike.
     """
-    places = np.stack(np.nonzero(usable), 1)
-    if len(places) > MAX_PLACES:
-        dice = order.bits(Region(0, 0, *usable.shape))[places[:, 0], places[:, 1]]
-        places = places[np.argsort(dice, kind="stable")[:MAX_PLACES]]
+    y, x = np.nonzero(usable)
+    if len(y) > MAX_PLACES:
+        some = np.argsort(_dice(order, y, x), kind="stable")[:MAX_PLACES]
+        y, x = y[some], x[some]
+    places = np.stack([y, x], 1)
     while len(squares := _too_large(source, limit, period, order)):
         _speckle(source, codes, squares, places, w)
     return source
