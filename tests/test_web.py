@@ -733,6 +733,13 @@ def browser() -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
+DROP = """() => {
+    const files = new DataTransfer();
+    files.items.add(new File(["no picture"], "x.png"));
+    window.dispatchEvent(new DragEvent("drop", { dataTransfer: files, cancelable: true }));
+}"""
+
+
 @pytest.mark.skipif(browser() is None, reason="no Chromium or Chrome here")
 @pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs playwright: pip install playwright")
 def test_the_whole_way_in_a_browser(server: Server, tmp_path: Path) -> None:
@@ -744,7 +751,8 @@ def test_the_whole_way_in_a_browser(server: Server, tmp_path: Path) -> None:
         page = chromium.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith(server.url) else foreign.append(r.url))
+        ours = re.compile(rf"http://(127\.0\.0\.1|localhost):{server.port}/|about:blank")
+        page.on("request", lambda r: None if ours.match(r.url) else foreign.append(r.url))
         page.goto(server.url)
         assert page.locator("#make").is_disabled()
         page.keyboard.press("Tab")
@@ -783,7 +791,22 @@ def test_the_whole_way_in_a_browser(server: Server, tmp_path: Path) -> None:
         page.get_by_label("Width").fill("99999")
         page.get_by_role("button", name="Make").click()
         page.get_by_text("more than the accepted").wait_for()
-        page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
+        page.get_by_label("Width").fill("1440")
+        page.get_by_label("Height").fill("1440")
+        page.get_by_role("button", name="Make").click()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_text("Cancelled.").wait_for()
+
+        page.get_by_role("button", name="Make").click()
+        with page.expect_response(lambda r: re.search("/jobs/[0-9a-f]{32}$", r.url) is not None) as asked:
+            pass
+        page.evaluate(DROP)
+        assert page.locator("#make").is_disabled(), "what is dropped while a picture is made is left alone"
+        page.goto("about:blank")
+        assert outcome(server, asked.value.url.rpartition("/")[2])["state"] == "cancelled", "nobody looks at it"
+
+        page.goto(server.url.replace("127.0.0.1", "localhost"))
+        page.evaluate(DROP)
         page.get_by_text("not a picture that is known here").wait_for()
         assert page.locator("#make").is_disabled()
         chromium.close()

@@ -177,7 +177,7 @@ class Workshop:
     def take(self, data: bytes) -> dict[str, Any]:
         """Keep the picture in the bytes of a file; its name and what it is."""
         if len(data) > self.limits.upload_bytes:
-            raise Refused(413, f"the file is larger than the accepted {self.limits.upload_bytes} bytes")
+            raise Refused(413, f"the file is larger than the accepted {self.limits.upload_bytes:,} bytes")
         try:
             with self._decoding:  # one at a time: decoded, a picture is larger than its file
                 picture = load(data, max_pixels=self.limits.pixels)
@@ -253,7 +253,7 @@ class Workshop:
         except ValueError as error:
             raise Refused(422, str(error)) from None
         if size.pixels > self.limits.pixels:
-            raise Refused(422, f"{size} are {size.pixels} pixels, more than the accepted {self.limits.pixels}")
+            raise Refused(422, f"{size} are {size.pixels:,} pixels, more than the accepted {self.limits.pixels:,}")
         return size
 
 
