@@ -23,6 +23,7 @@ _HOMES = {
     "synth": "texsyn.synthesis",
     "fit": "texsyn.synthesis",
     "tileable": "texsyn.synthesis",
+    "Wishes": "texsyn.wishes",
     "Result": "texsyn.synthesis",
     "render_array": "texsyn.cluster",
     "load": "texsyn.models.base",

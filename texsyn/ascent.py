@@ -22,6 +22,9 @@ from texsyn.images import Region
 from texsyn.noise import NoiseField
 from texsyn.patches import windows
 
+PRICE = 0.3, 2.0  # m0 that prices move, at least, in a batch and in a pass without the wanted exemplar
+HELD = 2  # passes of a mixture before anything is averaged: psi must know the shares first, or one exemplar takes all
+
 
 @dataclass(frozen=True)
 class Ascent:
@@ -100,6 +103,8 @@ def ascend(
     size = torch.tensor(float(how.batch), device=device)
     winner = torch.zeros(height * width, dtype=torch.long, device=device)
     owner = _owners(level)
+    held = 0 if canvas.wanted is None else HELD
+    gain = _gains(canvas, how.batch)
     for k in range(how.passes):
         step(k)
         views = windows(wrap(u, w // 2), w)
@@ -109,7 +114,7 @@ def ascend(
             m0 = m0 if touched is None else max(m0, 1.0)  # what is kept has no cost, and psi must move all the same
         for rows, zone in _batches(order, how.batch, canvas.zone):
             patches = views[rows // width, rows % width].reshape(len(rows), -1)
-            bias = psi.round() if zone is None else (psi + prices[zone][owner]).round()
+            bias = psi.round() if canvas.wanted is None else (psi + prices[zone][owner]).round()
             j = level.assign(patches, bias)
             winner[rows] = j
             t += 1
@@ -118,10 +123,9 @@ def ascend(
             mass = 1 / n_atoms if level.mass is None else level.mass
             part = len(rows) / (how.batch * n_atoms) if level.mass is None else len(rows) / how.batch * mass
             psi = psi + how.step * m0 * n_atoms / math.sqrt(t) * (part - share)
-            if zone is not None and canvas.wanted is not None:
+            if canvas.wanted is not None:
                 given = torch.zeros_like(prices[0]).scatter_add_(0, owner[j], torch.ones_like(j, dtype=torch.float64))
-                gain = 4 * how.step * m0 * prices.shape[1] / math.sqrt(1 + t / len(prices))
-                prices[zone] += gain * (canvas.wanted[zone] - given / len(rows)) * len(rows) / how.batch
+                prices[zone] += gain[zone] * m0 * (canvas.wanted[zone] - given / len(rows))
             if k >= how.passes // 2:  # the tail average, weights ~ t^2
                 weight += t * t
                 average = average + t * t / weight * (psi - average)
@@ -129,7 +133,7 @@ def ascend(
         source = level.coordinates(winner).view(height, width, 2)
         if touched is not None and start is not None:
             source = torch.where(touched[..., None], source, start)
-        if k < how.passes - 1:
+        if held <= k < how.passes - 1:
             settled = source if touched is None else level.settled(source)
             u = canvas.impose(vote(level.codes, wrap(settled, w // 2), w))
     return Ascended(u, source, average.round().to(torch.int32), prices_average.round().to(torch.int32), m0)
@@ -142,6 +146,14 @@ def _owners(level: Level) -> Tensor:
     return level.owner[level.coordinates(torch.arange(level.n_atoms, device=level.codes.device))[:, 0].long()].long()
 
 
+def _gains(canvas: Canvas, batch: int) -> Tensor:
+    """(Z,) by what part of m0 prices move for a share that is all missing from one batch of a zone."""
+    if canvas.zone is None:
+        return torch.zeros(1)
+    n = torch.bincount(canvas.zone.reshape(-1).long()).double()
+    return (PRICE[1] * batch / n.clamp(min=1)).clamp(min=PRICE[0])
+
+
 def _order(seed: int, level: int, k: int, height: int, width: int, where: Tensor | None) -> Tensor:
     """The positions of pass k, shuffled by a hash of their addresses."""
     bits = NoiseField(seed, level, 1 + k).bits(Region(0, 0, height, width)).reshape(-1)
@@ -151,10 +163,10 @@ def _order(seed: int, level: int, k: int, height: int, width: int, where: Tensor
     return torch.from_numpy(chosen[np.argsort(bits[chosen], kind="stable")])
 
 
-def _batches(order: Tensor, batch: int, zone: Tensor | None) -> list[tuple[Tensor, int | None]]:
+def _batches(order: Tensor, batch: int, zone: Tensor | None) -> list[tuple[Tensor, int]]:
     """The order cut into batches; with zones each batch lies in one, and the zones' batches take turns."""
     if zone is None:
-        return [(rows, None) for rows in order.split(batch)]
+        return [(rows, 0) for rows in order.split(batch)]
     number = zone.reshape(-1)[order].long()
     turns: list[tuple[float, int, Tensor]] = []
     for z in range(int(number.max()) + 1 if len(number) else 0):

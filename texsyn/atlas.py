@@ -176,6 +176,8 @@ class Atlas:
         self.pyramids = [
             _known_pyramid(code, sheet.known, self.n_levels) for code, sheet in zip(codes, material.sheets, strict=True)
         ]  # for each sheet, for each level: (C, h, w) uint8
+        #: which sheets have a patch that may be copied
+        self.copied = [True] * len(sizes)
         self.levels = [self._level(s, device) for s in range(self.n_levels)]
         if self.levels[-1].n_places > MAX_COARSEST_ATOMS:
             raise InputError(
@@ -206,6 +208,7 @@ class Atlas:
                 f"{self.material.picture.name}: the masks leave no {w}x{w} pixels that may be copied"
                 + (f" at 1/{2**s} of the size" if s else "")
             )
+        self.copied = [bool(count) for count in counts]  # of the coarsest level in the end
         mass = None
         if self.material.shares is not None:
             per_exemplar = np.zeros(self.material.n_exemplars)
@@ -229,6 +232,14 @@ class Atlas:
         at = source.copy()
         at[..., 0] -= self.tops[sheet].astype(source.dtype)
         return sheet, at
+
+    def joined(self, source: np.ndarray) -> np.ndarray:
+        """The inverse of split(), for coordinates (H, W, 2), or with the sheet's number as a third."""
+        if source.shape[2] == 2:
+            return source
+        at = np.ascontiguousarray(source[..., :2])
+        at[..., 0] += self.tops[source[..., 2]].astype(at.dtype)
+        return at
 
 
 def _known_pyramid(codes: np.ndarray, known: np.ndarray | None, n_levels: int) -> list[Tensor]:

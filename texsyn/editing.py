@@ -15,16 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from texsyn.blocks import period_of
+from texsyn.ascent import Canvas
+from texsyn.atlas import Level
+from texsyn.blocks import Period, period_of
 from texsyn.coordinates import children, correct, inside, take, vote, wrap
-from texsyn.images import InputError, Picture, Region
+from texsyn.images import InputError, Picture, Region, Size
 from texsyn.models.base import Synthesis, Watch
-from texsyn.models.texto import Level, Texto, TextoConfig
+from texsyn.models.texto import Texto, TextoConfig, transport_all
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
+from texsyn.painting import Painting
 from texsyn.patches import windows
-from texsyn.pyramid import coarser
+from texsyn.pyramid import coarser, pyramid
 
+RING = 3  # pixels of the coarsest level
 ROUNDS = 12  # of transport and votes at a coarse level
 BATCH, STEP = 64, 0.1  # patches between two moves of psi; c of its step c m0 J / sqrt(t)
 FINE_VOTES, FINE_CORRECTIONS = 6, 2
@@ -129,3 +133,60 @@ def _voted(level: Level, source: Tensor, free: Tensor) -> Tensor:
     """The picture: votes in the band, the level's own codes elsewhere."""
     u = vote(level.codes, inside(wrap(source, level.w // 2), level.size, level.w), level.w)
     return torch.where(free[..., None], u, level.codes)
+
+
+def fill(model: Texto, free: np.ndarray, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
+    """The first sheet of a balanced model's material with the pixels where free (h, w) bool is True made anew.
+
+    All others keep their pixels. What is copied are patches of any sheet that are known and usable; pixels that are
+    free and known (see Sheet) may be copied too. On an axis named by tile the picture wraps. Raises ValueError when
+    free has another size or names no pixel.
+    """
+    watch, size = watch or Watch(), model.exemplar.size
+    if free.shape != (size.height, size.width):
+        raise ValueError(
+            f"the mask is {free.shape[1]}x{free.shape[0]} and the picture {size}; they must be of one size"
+        )
+    if not free.any():
+        raise ValueError("the mask is empty; nothing is to be made")
+    period, threads = period_of(tile, size), torch.get_num_threads()
+    canvases, kept = _canvases(model, free, period)
+    painting = Painting(
+        model.manner(threads), seed, canvases, period, kept, size, told=watch.part(0, 0.9).step
+    )  # fmt: skip
+    with one_torch_thread():
+        u = model.start_on_torus(Size(*kept[-1].shape[:2]), seed)
+        source = transport_all(painting, model.transported, u)
+        for level in model.corrected:
+            watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
+            source = painting.correct(level, painting.down(level, source))
+    watch.step(1.0, "done")
+    chosen = torch.from_numpy(free).to(source.device)
+    here = (slice(0, size.height), slice(0, size.width))
+    source = torch.where(chosen[..., None], source[here], kept[0][here])
+    return model.cut_out(source, [*painting.evidence, {"level": 0, "made_anew": round(float(free.mean()), 4)}])
+
+
+def _canvases(model: Texto, free: np.ndarray, period: Period) -> tuple[list[Canvas], list[Tensor]]:
+    """For each level, finest first: what is free, with the codes of the rest, and the map of the rest.
+
+    A coarse pixel is free where the larger part of it is. Beyond a border that does not wrap, RING coarse pixels are
+    free too, so that the opposite border has no say.
+    """
+    canvases, kept = [], []
+    tori = model.tori(model.exemplar.size, period, RING, least=False)
+    shares = pyramid(torch.from_numpy(free)[None].float(), len(tori))
+    for level, torus, share in zip(model.levels, tori, shares, strict=True):
+        window = model.atlas.window(0, level.number)
+        height, width = min(torus.height, window.height), min(torus.width, window.width)
+        made = torch.ones((torus.height, torus.width), dtype=torch.bool, device=level.codes.device)
+        made[:height, :width] = (share[0] >= 0.5 if level.number else share[0] > 0)[:height, :width]
+        known = torch.zeros((torus.height, torus.width, level.codes.shape[2]), dtype=torch.uint8, device=made.device)
+        known[:height, :width] = level.codes[:height, :width]
+        at = [torch.arange(n, dtype=torch.int32, device=made.device) for n in (torus.height, torus.width)]
+        identity = torch.stack(torch.meshgrid(*at, indexing="ij"), -1)
+        identity[..., 0].clamp_(max=height - 1)
+        identity[..., 1].clamp_(max=width - 1)
+        canvases.append(Canvas(free=made, known=known))
+        kept.append(identity)
+    return canvases, kept

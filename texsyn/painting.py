@@ -23,7 +23,7 @@ from texsyn.patches import windows
 from texsyn.pyramid import coarser, level_period
 
 MENDED, MENDING_PASSES = 4, 3  # see mend()
-GAIN, STEERED, CLOSE = 3.0, 24, 0.004  # of the prices that hold the shares; further corrections; where they end
+GAIN, STEERED, CLOSE = 10.0, 24, 0.004  # of the prices that hold the shares; further corrections; where they end
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,13 @@ class Painting:
     def correct(self, level: Level, source: Tensor) -> Tensor:
         """A finer level's map (H, W, 2) from the children of the coarser one."""
         canvas, manner = self.canvases[level.number], self.manner
+        ends = uneven_ends(self.period, level.number)
         if self.kept is not None:
             source = self._newly_free(level, source)
+        elif any(ends):
+            margin = 2 * (level.w // 2) * MENDING_PASSES
+            whole = Region(0, 0, source.shape[0], source.shape[1]).grow(margin)
+            source = mend(level, wrap(level.settled(source), margin), whole, ends)
         for k in range(manner.fine_votes + manner.fine_corrections):
             u = self._voted(level, source) if k < manner.fine_votes else canvas.impose(take(level.codes, source))
             source = self._steered(level, source, self._correct(level, u, source))
@@ -107,10 +112,6 @@ class Painting:
         fine, coarse = level_period(self.period, level.number), level_period(self.period, level.number + 1)
         whole = Region(0, 0, fine[0] or 2 * source.shape[0], fine[1] or 2 * source.shape[1])
         source = children(source, coarser(whole, fine, coarse), whole, level.size, fine, coarse)
-        ends = uneven_ends(self.period, level.number)
-        if any(ends) and self.kept is None:
-            margin = 2 * (level.w // 2) * MENDING_PASSES
-            source = mend(level, wrap(level.settled(source), margin), whole.grow(margin), ends)
         return self._keep(level, source)
 
     def _keep(self, level: Level, source: Tensor) -> Tensor:

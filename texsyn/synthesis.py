@@ -13,19 +13,23 @@ import os
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 import texsyn
-from texsyn.blocks import period_of
-from texsyn.images import Picture, Size, parse_size, save
-from texsyn.images import load as load_picture
+from texsyn.blocks import Period, period_of
+from texsyn.images import InputError, Picture, Size, convert_depth, parse_size, save
+from texsyn.material import Material
 from texsyn.models.base import Cancel, OnProgress, Synthesis, TextureModel, Watch, make_config, model_class
+from texsyn.wishes import Job, Wishes, as_picture, job_of, keep_histogram
 
 RECIPE_SCHEMA = 1
+#: what a fitted model can keep; the other wishes are about one picture
+KEPT_BY_MODELS = {"weights", "exclude", "mix", "scale", "rotate", "symmetry"}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -35,12 +39,14 @@ class Result:
 
     image is the Picture, in the exemplar's mode and depth; recipe a JSON-able dictionary that is enough to make it
     again (method, settings, seed, size, exemplar's hash) with the evidence of every level; source (h, w, 2) int32 the
-    exemplar pixel that each pixel is, or None for methods that blend.
+    exemplar pixel that each pixel is, with the exemplar's number as a third where there are several, or None for
+    methods that blend and pictures of resampled exemplars. maps holds all maps of a stack by name, image among them.
     """
 
     image: Picture
     recipe: dict[str, Any]
     source: np.ndarray | None = None
+    maps: dict[str, Picture] = field(default_factory=dict)
 
     @property
     def pixels(self) -> np.ndarray:
@@ -56,55 +62,131 @@ class Result:
         """Write the picture, the recipe inside unless metadata is False; see texsyn.images.save."""
         return save(self.image, target, recipe=self.recipe if metadata else None, overwrite=overwrite)
 
+    def of_map(self, name: str) -> Result:
+        """The result with another map of the stack in the picture's place, and that map's hash in the recipe."""
+        image = self.maps[name]
+        recipe = self.recipe | {"map": name, "pixels_sha256": image.sha256}
+        return dataclasses.replace(self, image=image, recipe=recipe)
+
 
 def synth(
-    image: Any,
-    size: Size | tuple[int, int] | str = "2x",
+    image: Any = None,
+    size: Size | tuple[int, int] | str | None = None,
     *,
+    maps: Mapping[str, Any] | Sequence[Any] | None = None,
     method: str = "texto",
     seed: int | None = None,
     tile: str = "none",
     device: str = "auto",
     on_progress: OnProgress | None = None,
     cancel: Cancel | None = None,
-    **settings: Any,
+    **more: Any,
 ) -> Result:
     """A picture of the given size with the texture of image.
 
-    image: path, file bytes, array (h, w[, c]) or Picture. size: Size, (height, width), "1280x768" (width x height) or
-    "2x". seed: None draws one; it is in the result (what a method learns first is learned with seed 0). tile: axes
-    on which the picture wraps without a seam, "none", "x" (left to right), "y" or "xy". settings go to the method's
-    configuration (TextoConfig ...).
+    image: path, file bytes, array (h, w[, c]) or Picture; several of them in a list to be mixed. maps, instead of it: a
+    stack of aligned pictures, by name or in a list, that are matched together and copied together. size: Size,
+    (height, width), "1280x768" (width x height) or "2x", the default, unless a guide, target or mask has a size. seed:
+    None draws one; it is in the result (what a method learns first is learned with seed 0). tile: axes on which the
+    picture wraps without a seam, "none", "x" (left to right), "y" or "xy". more: wishes (mask, guide_in, mix ...; see
+    texsyn.Wishes) and settings of the method's configuration (TextoConfig ...).
     on_progress(fraction, message) is called now and then; cancel.is_set() is polled, and Cancelled raised.
 
     Raises InputError for a picture that cannot be used, ValueError for wrong arguments.
     """
-    exemplar = as_picture(image)
+    wishes, settings = split_wishes(more)
+    exemplars = as_stacks(image, maps)
     watch = Watch(on_progress, cancel)
     seed = fresh_seed() if seed is None else seed
-    config, wanted = configure(method, settings, whole=True), as_size(size, exemplar.size)
+    config = configure(method, settings, whole=True)
+    job = plan(exemplars, wishes, method, config)
+    wanted = job_size(job, size, exemplars[0][0].size)
     period_of(tile, wanted)  # refuses unknown names before the work
-    model = fit_model(exemplar, method, config, seed=0, device=device, watch=watch.part(0, 0.5))
-    return draw(model, wanted, seed=seed, tile=tile, watch=watch.part(0.5, 1) if model.tensors() else watch)
+    model = fit_model(job.material, method, config, seed=0, device=device, watch=watch.part(0, 0.5))
+    rest = watch.part(0.5, 1) if model.tensors() else watch
+    return draw(model, wanted, seed=seed, tile=tile, watch=rest, job=job, wishes=wishes)
+
+
+def split_wishes(more: Mapping[str, Any]) -> tuple[Wishes, dict[str, Any]]:
+    """The wishes among keyword arguments, their pictures loaded, and the rest."""
+    known = {f.name for f in dataclasses.fields(Wishes)}
+    wishes = Wishes(**{k: v for k, v in more.items() if k in known}).loaded()
+    return wishes, {k: v for k, v in more.items() if k not in known}
+
+
+def as_stacks(image: Any, maps: Mapping[str, Any] | Sequence[Any] | None = None) -> list[list[Picture]]:
+    """Exemplars, each a stack of maps, of what synth() accepts as image and maps."""
+    if (image is None) == (maps is None):
+        raise ValueError("give an image, or maps, and not both")
+    if maps is not None:
+        if isinstance(maps, Mapping):
+            stack = [dataclasses.replace(as_picture(one), name=str(name)) for name, one in maps.items()]
+        else:
+            stack = [as_picture(one) for one in maps]
+        if not stack:
+            raise ValueError("maps is empty; give one picture or more")
+        names = [one.name for one in stack]
+        if len(set(names)) < len(names):
+            raise ValueError(f"maps have equal names ({', '.join(names)}); give them as a dictionary of names")
+        return [stack]
+    if isinstance(image, (list, tuple)):
+        if not image:
+            raise ValueError("image is an empty list; give one picture or more")
+        return [[as_picture(one)] for one in image]
+    return [[as_picture(image)]]
+
+
+def plan(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, method: str, config: Any) -> Job:
+    """job_of(), for methods that can do it: texto alone copies by coordinates. Raises ValueError, InputError."""
+    job = job_of(exemplars, wishes)
+    if method != "texto" and (not job.material.plain or job.obeys):
+        raise ValueError(f"method {method!r} makes no stacks, mixtures, fillings or guided pictures; take texto")
+    if job.obeys and config.endless:
+        raise ValueError("guides, targets, masks and maps of shares take a whole picture; leave endless out")
+    if wishes.copy_limit is not None and method != "texto":
+        raise ValueError(f"copy_limit is for pictures that are copied; method {method!r} blends")
+    if wishes.histogram == "keep" and len(exemplars[0]) + len(exemplars) > 2:
+        raise ValueError("histogram 'keep' changes pixels, so it goes with one image only")
+    if wishes.morph is not None and exemplars[0][0].indices is not None:
+        raise InputError(f"{exemplars[0][0].name}: a palette has no colours in between; convert it to RGB to morph")
+    return job
+
+
+def job_size(job: Job, size: Size | tuple[int, int] | str | None, base: Size) -> Size:
+    """The size that is wanted: what was asked for, which must be the job's own where it has one, or twice the base."""
+    if size is None:
+        return job.size or parse_size("2x", base)
+    wanted = as_size(size, base)
+    if job.size is not None and wanted != job.size:
+        raise ValueError(
+            f"the guide, mask or target has {job.size} pixels, so size={wanted} cannot be had; leave it out"
+        )
+    return wanted
 
 
 def fit(
-    image: Any,
+    image: Any = None,
     method: str = "texto",
     *,
+    maps: Mapping[str, Any] | Sequence[Any] | None = None,
     seed: int | None = None,
     device: str = "auto",
     on_progress: OnProgress | None = None,
     cancel: Cancel | None = None,
-    **settings: Any,
+    **more: Any,
 ) -> TextureModel:
     """A model of image's texture, to sample from again and again; arguments as for synth().
 
-    "texto" is fitted in endless mode unless endless=False is among the settings.
+    "texto" is fitted in endless mode unless endless=False is among the settings. Of the wishes a model keeps those
+    that say what is copied: weights, exclude, mix, scale, rotate, symmetry.
     """
+    wishes, settings = split_wishes(more)
     config = configure(method, settings, whole=False)
     seed = fresh_seed() if seed is None else seed
-    return fit_model(as_picture(image), method, config, seed=seed, device=device, watch=Watch(on_progress, cancel))
+    job = plan(as_stacks(image, maps), wishes, method, config)
+    if others := sorted(set(wishes.said()) - KEPT_BY_MODELS):
+        raise ValueError(f"{', '.join(others)}: a model keeps no such wish; synth() makes one picture with it")
+    return fit_model(job.material, method, config, seed=seed, device=device, watch=Watch(on_progress, cancel))
 
 
 def tileable(
@@ -128,7 +210,7 @@ def tileable(
     band = editing.check(picture, tile, band)
     made = editing.tileable(picture, tile=tile, band=band, device=where, watch=watch)
     about = {"method": "tileable", "settings": {"band": band}, "size": str(picture.size), "tile": tile, "device": where}
-    return _result(picture, made, about, f"tileable {picture.size}", began)
+    return _result(picture, made, about, f"tileable {picture.size}", began, None, Wishes())
 
 
 def configure(method: str, settings: dict[str, Any], *, whole: bool) -> Any:
@@ -142,17 +224,33 @@ def configure(method: str, settings: dict[str, Any], *, whole: bool) -> Any:
     return make_config(config_type, settings)
 
 
-def fit_model(exemplar: Picture, method: str, config: Any, *, seed: int, device: str, watch: Watch) -> TextureModel:
-    """fit() with a picture and a configuration that are already checked."""
-    model = model_class(method).fit(exemplar, config, seed=seed, device=resolve_device(device), watch=watch)
+def fit_model(
+    exemplar: Picture | Material, method: str, config: Any, *, seed: int, device: str, watch: Watch
+) -> TextureModel:
+    """fit() with a picture or material and a configuration that are already checked."""
+    if isinstance(exemplar, Material) and exemplar.plain:
+        exemplar = exemplar.picture
+    what: Any = exemplar  # a material only where plan() let it pass
+    model = model_class(method).fit(what, config, seed=seed, device=resolve_device(device), watch=watch)
     model.fit_seed = seed
     return model
 
 
-def draw(model: TextureModel, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Result:
-    """One picture of a model, as a Result."""
-    began = time.perf_counter()
-    made = model.synthesise(size, seed=seed, tile=tile, watch=watch)
+def draw(
+    model: TextureModel,
+    size: Size,
+    *,
+    seed: int,
+    tile: str = "none",
+    watch: Watch | None = None,
+    job: Job | None = None,
+    wishes: Wishes | None = None,
+) -> Result:
+    """One picture of a model, as a Result; of a model that was made for a job, as the job and the wishes want it."""
+    began, wishes = time.perf_counter(), wishes or Wishes()
+    made = _made(model, size, seed, tile, watch, job)
+    if wishes.copy_limit is not None:
+        made = _limited(model, made, wishes.copy_limit, period_of(tile, size), seed)
     about = {
         "method": model.method,
         "settings": dataclasses.asdict(model.config),
@@ -162,14 +260,66 @@ def draw(model: TextureModel, size: Size, *, seed: int, tile: str = "none", watc
         "fit_seed": model.fit_seed,
         "device": str(model.device),
     }
-    return _result(model.exemplar, made, about, f"{model.method} {size}", began)
+    if said := wishes.said():
+        about["wishes"] = said
+    material = getattr(model, "material", model.exemplar)
+    return _result(material, made, about, f"{model.method} {size}", began, job, wishes)
 
 
-def _result(exemplar: Picture, made: Synthesis, about: dict[str, Any], name: str, began: float) -> Result:
-    palette, indices = None, None
-    if made.source is not None and exemplar.indices is not None:  # a palette picture stays one
-        palette, indices = exemplar.palette, exemplar.indices[made.source[..., 0], made.source[..., 1]]
-    image = Picture(made.pixels, exemplar.mode, exemplar.icc_profile, palette=palette, indices=indices, name=name)
+def _made(model: TextureModel, size: Size, seed: int, tile: str, watch: Watch | None, job: Job | None) -> Synthesis:
+    if job is None or not job.obeys:
+        return model.synthesise(size, seed=seed, tile=tile, watch=watch)
+    from texsyn.editing import fill
+    from texsyn.models.texto import Brief, Texto
+
+    assert isinstance(model, Texto)
+    if job.hole is not None:
+        return fill(model, job.hole, seed=seed, tile=tile, watch=watch)
+    brief = Brief(job.guide, job.bins, job.shares)
+    return model.synthesise(size, seed=seed, tile=tile, watch=watch, brief=brief)
+
+
+def _limited(model: Any, made: Synthesis, limit: int, period: Period, seed: int) -> Synthesis:
+    """made with no verbatim square above limit."""
+    from texsyn.copying import limit_copies
+
+    level, r = model.levels[0], model.config.patch_size // 2
+    usable = None if level.atom is None else np.pad(level.atom.cpu().numpy(), r)
+    source = limit_copies(
+        model.atlas.joined(made.source),
+        level.codes.cpu().numpy(),
+        level.w,
+        limit,
+        usable=usable,
+        period=period,
+        seed=seed,
+    )
+    found: Synthesis = model.cut_out(torch.from_numpy(source), made.evidence)
+    return found
+
+
+def _result(
+    what: Picture | Material,
+    made: Synthesis,
+    about: dict[str, Any],
+    name: str,
+    began: float,
+    job: Job | None,
+    wishes: Wishes,
+) -> Result:
+    material = Material.of(what)
+    exemplar, pictures = material.picture, []
+    for number, pixels in enumerate((made.pixels, *made.others)):
+        first = material.sheets[0].maps[number]
+        if wishes.histogram == "keep":
+            pixels = keep_histogram(pixels, exemplar.pixels)
+            first = dataclasses.replace(first, palette=None, indices=None)
+        palette, indices = _indices(material, first, number, made.source)
+        picture = dataclasses.replace(first, pixels=pixels, palette=palette, indices=indices, name=name, notes=())
+        pictures.append(convert_depth(picture, wishes.depth))
+    image, source = pictures[0], made.source
+    if source is not None and job is not None:
+        source = job.originals(source)
     recipe = {
         "schema": RECIPE_SCHEMA,
         "texsyn": texsyn.__version__,
@@ -180,24 +330,55 @@ def _result(exemplar: Picture, made: Synthesis, about: dict[str, Any], name: str
         "seconds": round(time.perf_counter() - began, 3),
         "evidence": made.evidence,
     }
+    maps = {}
+    if len(pictures) > 1:
+        names = [one.name for one in material.sheets[0].maps]
+        maps = dict(zip(names, pictures, strict=True))
+        recipe["maps"] = [{"name": one.name, "sha256": one.sha256} for one in material.sheets[0].maps]
     if made.source is not None:
-        recipe["exemplar_used"] = round(_share_used(made.source, exemplar.size), 4)
-    return Result(image, recipe, made.source)
+        recipe |= _copied(material, made.source)
+    if source is not None and material.n_exemplars > 1:
+        if source.shape[2] == 3:
+            count = np.bincount(source[..., 2].reshape(-1), minlength=material.n_exemplars)
+            recipe["shares"] = [round(float(share), 4) for share in count / count.sum()]
+        others = {sheet.exemplar: sheet.maps[0] for sheet in reversed(material.sheets)}
+        recipe["exemplars"] = [{"name": p.name, "sha256": p.sha256} for _, p in sorted(others.items())]
+    return Result(image, recipe, None if job is not None and job.resampled else source, maps)
 
 
-def _share_used(source: np.ndarray, size: Size) -> float:
-    used = np.zeros((size.height, size.width), bool)
-    used[source[..., 0], source[..., 1]] = True
-    return float(used.mean())
+def _indices(
+    material: Material, first: Picture, number: int, source: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The palette of a copied map, and its indices where every sheet has that palette."""
+    if source is None or first.indices is None:
+        return None, None
+    sheets = [sheet.maps[number] for sheet in material.sheets]
+    if any(p.palette is None or not np.array_equal(p.palette, first.palette) for p in sheets):
+        return None, None
+    sheet = source[..., 2] if source.shape[2] == 3 else np.zeros(source.shape[:2], int)
+    indices = np.empty(source.shape[:2], first.indices.dtype)
+    for k, one in enumerate(sheets):
+        assert one.indices is not None
+        here = sheet == k
+        indices[here] = one.indices[source[here, 0], source[here, 1]]
+    return first.palette, indices
 
 
-def as_picture(image: Any) -> Picture:
-    """image itself when it is a Picture, else what texsyn.images.load makes of it; float tensors are (c, h, w)."""
-    if isinstance(image, Picture):
-        return image
-    if isinstance(image, torch.Tensor):
-        image = image.detach().cpu().movedim(0, -1).numpy() if image.ndim == 3 else image.detach().cpu().numpy()
-    return load_picture(image)
+def _copied(material: Material, source: np.ndarray) -> dict[str, Any]:
+    """What the map says about copying: shares used and verbatim, and the side of the largest verbatim square."""
+    from texsyn.copying import largest_copy, verbatim_share
+
+    sizes = [sheet.size for sheet in material.sheets]
+    height, width = max(size.height for size in sizes), max(size.width for size in sizes)
+    at = source[..., :2]
+    if source.shape[2] == 3:  # sheets below each other, too far apart for a piece to reach over
+        at = at + np.stack([source[..., 2] * (height + 1), np.zeros_like(source[..., 2])], -1)
+    used = np.zeros((len(sizes) * (height + 1), width), bool)
+    used[at[..., 0], at[..., 1]] = True
+    found = {"exemplar_used": round(float(used.sum()) / sum(size.pixels for size in sizes), 4)}
+    if min(source.shape[:2]) >= 31:
+        found["copy31"] = round(verbatim_share(at, 31), 4)
+    return found | {"largest_copy": largest_copy(at).side}
 
 
 def as_size(size: Size | tuple[int, int] | str, base: Size) -> Size:

@@ -49,8 +49,9 @@ from texsyn.painting import MENDING_PASSES, Manner, Painting, account, mend, une
 from texsyn.patches import windows
 from texsyn.pyramid import coarser, level_period, level_size, pyramid
 
+Values = Callable[[NoiseField, int, int], np.ndarray]
 Map = Callable[[Region], Tensor]  #: from a region of one level to its source coordinates (H, W, 2)
-BLOB = 6  # pixels of the coarsest level: about half the width of the blobs in which several sheets start
+BLOB = 3  # pixels of the coarsest level: about half the width of the blobs in which several sheets start
 BLOCK, COARSE_BLOCK = Size(256, 256), Size(128, 128)  # of the finest transported level's map in planes, of the others'
 
 
@@ -347,13 +348,14 @@ class Texto(TextureModel):
     # ---- balanced: psi moves while the picture is made
 
     def _balanced(self, size: Size, seed: int, period: Period, watch: Watch, evidence: list[dict[str, Any]]) -> Tensor:
-        """The map of the finest transported level on a torus; see _tori."""
-        tori = self._tori(size, period)
+        """The map of the finest transported level on a torus; see tori()."""
+        tori = self.tori(size, period)
         canvases = [Canvas() for _ in tori]
-        painting = Painting(self._manner(1), seed, canvases, period, told=watch.step, evidence=evidence)
-        return _transport_all(painting, self.transported, self._start_on_torus(tori[-1], seed))
+        painting = Painting(self.manner(1), seed, canvases, period, told=watch.step, evidence=evidence)
+        return transport_all(painting, self.transported, self.start_on_torus(tori[-1], seed))
 
-    def _manner(self, threads: int) -> Manner:
+    def manner(self, threads: int) -> Manner:
+        """How balanced pictures are painted with this configuration."""
         c = self.config
 
         def ascent(level: Level, n_patches: int) -> Ascent:
@@ -365,52 +367,62 @@ class Texto(TextureModel):
         share = min(1.0, 4000 / level.n_atoms) * min(1.0, math.sqrt(65536 / n_patches))
         return min(self.config.passes, max(6, round(self.config.passes * share)))
 
-    def _tori(self, size: Size, period: Period, margin: int = 0) -> list[Size]:
+    def tori(self, size: Size, period: Period, margin: int = 0, *, least: bool = True) -> list[Size]:
         """The torus of each level, finest first, on which a balanced picture of that size is made.
 
-        It has the period on its axes; on others it is at least as large as size and as the exemplar, and margin
-        pixels of the coarsest level larger than size.
+        It has the period on its axes; on others it is margin pixels of the coarsest level larger than size, and at
+        least as large as the exemplar unless least is False.
         """
         coarsest = self.levels[-1].number
         need, repeat = level_size(size, coarsest), level_period(period, coarsest)
-        least = [level_size(sheet.size, coarsest) for sheet in self.material.sheets]
-        height = repeat[0] or max(need.height + margin, max(n.height for n in least))
-        width = repeat[1] or max(need.width + margin, max(n.width for n in least))
+        sizes = [level_size(sheet.size, coarsest) for sheet in self.material.sheets] if least else [Size(1, 1)]
+        height = repeat[0] or max(need.height + margin, max(n.height for n in sizes))
+        width = repeat[1] or max(need.width + margin, max(n.width for n in sizes))
         found = []
         for s in range(len(self.levels)):
             rows, columns = level_period(period, s)
             found.append(Size(rows or height << (coarsest - s), columns or width << (coarsest - s)))
         return found
 
-    def _start_on_torus(self, canvas: Size, seed: int) -> Tensor:
-        def wrapped(noise: NoiseField, rows: int, columns: int) -> np.ndarray:
-            values = noise.integers(Region(0, 0, canvas.height, canvas.width))
-            return np.pad(values, ((0, rows), (0, columns)), mode="wrap")
+    def start_on_torus(self, canvas: Size, seed: int, zone: Tensor | None = None) -> Tensor:
+        """Codes (H, W, C) to begin with at the coarsest level; zone (H, W): the exemplar of each pixel."""
 
-        return self._start(NoiseField(seed, self.levels[-1].number), wrapped)
+        return self._start(NoiseField(seed, self.levels[-1].number), _wrapped(canvas), zone)
 
-    def _start(self, noise: NoiseField, values: Callable[[NoiseField, int, int], np.ndarray]) -> Tensor:
+    def _start(self, noise: NoiseField, values: Values, zone: Tensor | None = None) -> Tensor:
         """Codes (H, W, C) to begin with at the coarsest level: the exemplar's Gaussian texture.
 
         values(noise, rows, columns) is the noise on the wanted region with that many more rows and columns, which may
         lie before or after it. Several sheets have their fields in blobs, in the sheets' shares.
         """
-        coarsest, fields = self.levels[-1], []
-        for k in range(len(self.material.sheets)):
+        coarsest, fields, owners = self.levels[-1], [], []
+        for k, sheet in enumerate(self.material.sheets):
+            if not self.atlas.copied[k]:
+                continue
             region = self.atlas.window(k, coarsest.number)
             codes = coarsest.codes[region.top : region.bottom, : region.width].permute(2, 0, 1)
             grown = torch.from_numpy(values(noise, region.height - 1, region.width - 1)).to(self.device)
             fields.append(exact_field(codes, grown).permute(1, 2, 0))
+            owners.append(sheet.exemplar)
         if len(fields) == 1:
             return fields[0].contiguous()
+        if zone is not None:
+            out = fields[0]
+            for field, owner in zip(fields, owners, strict=True):
+                out = torch.where((zone == owner)[..., None], field, out)
+            return out.contiguous()
+        return _mosaic(fields, torch.from_numpy(self._blobs(noise, values)).to(self.device), self._parts())
+
+    def _blobs(self, noise: NoiseField, values: Values) -> np.ndarray:
+        """Smooth Gaussian integers on the region of values."""
         blobs = values(NoiseField(noise.seed, noise.level, 99, noise.period), 2 * BLOB, 2 * BLOB).astype(np.int64)
         for _ in range(2):
             blobs = np.lib.stride_tricks.sliding_window_view(blobs, (BLOB + 1, BLOB + 1)).sum((-1, -2))
-        return _mosaic(fields, torch.from_numpy(blobs).to(self.device), self._parts())
+        return blobs
 
     def _parts(self) -> list[float]:
         """The share of each sheet in the picture."""
-        sheets = self.material.sheets
+        sheets = [s for s, copied in zip(self.material.sheets, self.atlas.copied, strict=True) if copied]
         if self.material.shares is None:
             return [1 / len(sheets)] * len(sheets)
         n = [sum(other.exemplar == s.exemplar for other in sheets) for s in sheets]
@@ -429,33 +441,42 @@ class Texto(TextureModel):
         watch: Watch,
     ) -> Tensor:
         """The map of level 0 on a torus, as the brief wants it."""
-        tori = self._tori(size, period, margin=1)
-        canvases = self._canvases(tori, brief)
+        tori = self.tori(size, period, margin=1)
+        canvases = self._canvases(tori, brief, size, seed)
         painting = Painting(
-            self._manner(threads), seed, canvases, period, size=size, told=watch.part(0, 0.9).step, evidence=evidence
+            self.manner(threads), seed, canvases, period, size=size, told=watch.part(0, 0.9).step, evidence=evidence
         )
         transported = self.transported
         if brief.bins is not None:
             transported = [_with_masses(level, canvases[level.number], brief.bins) for level in transported]
-        source = _transport_all(painting, transported, canvases[-1].impose(self._start_on_torus(tori[-1], seed)))
+        u = self.start_on_torus(tori[-1], seed, canvases[-1].zone)
+        source = transport_all(painting, transported, canvases[-1].impose(u))
         for level in self.corrected:
             watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
             source = painting.correct(level, painting.down(level, source))
         return source
 
-    def _canvases(self, tori: list[Size], brief: Brief) -> list[Canvas]:
-        guides = [None] * len(tori) if brief.guide is None else _laid(brief.guide, tori, "symmetric")
+    def _canvases(self, tori: list[Size], brief: Brief, size: Size, seed: int) -> list[Canvas]:
+        guides: list[Tensor | None] = [None] * len(tori)
+        if brief.guide is not None:
+            guides = [_to_codes(u).to(self.device) for u in _laid(brief.guide, tori)]
         if self.material.shares is None:
-            return [Canvas(guide=None if g is None else _to_codes(g).to(self.device)) for g in guides]
-        shares = torch.tensor([self.material.shares], dtype=torch.float64, device=self.device)
-        if brief.shares is None:
-            return [Canvas(guide=None if g is None else _to_codes(g).to(self.device), wanted=shares) for g in guides]
+            return [Canvas(guide=guide) for guide in guides]
+        here = self.material.shares if brief.shares is None else brief.shares
+        blobs = self._blobs(NoiseField(seed, len(tori) - 1), _wrapped(tori[-1]))
+        laid = [None] * len(tori) if brief.shares is None else _laid(brief.shares, tori)
         canvases = []
-        for guide, share in zip(guides, _laid(brief.shares, tori, "symmetric"), strict=True):
-            zone, wanted = _zones(share.permute(1, 2, 0))
-            codes = None if guide is None else _to_codes(guide).to(self.device)
-            canvases.append(Canvas(guide=codes, zone=zone.to(self.device), wanted=wanted.to(self.device)))
+        for level, (guide, torus, share) in enumerate(zip(guides, tori, laid, strict=True)):
+            parts = torch.tensor(here)[:, None, None] if share is None else share
+            zone = _zones(_stretched(blobs, torus), parts.double(), level_size(size, level))
+            wanted = self._wanted(0.05 if brief.shares is not None else 0.15)
+            canvases.append(Canvas(guide=guide, zone=zone.to(self.device), wanted=wanted))
         return canvases
+
+    def _wanted(self, mixed: float) -> Tensor:
+        """(Z, E) what of each exemplar goes into the zone of each: its own, but for a part that makes borders free."""
+        shares = torch.tensor(self.material.shares, dtype=torch.float64, device=self.device)
+        return (1 - mixed) * torch.eye(len(shares), dtype=torch.float64, device=self.device) + mixed * shares
 
     # ---- endless: psi frozen, everything local
 
@@ -534,7 +555,7 @@ class Texto(TextureModel):
         """Frozen potentials for every (level, pass), each solved on the training field as it then is."""
         factor = self.config.training_factor
         coarsest = self.levels[-1]
-        u = self._start_on_torus(Size(factor * coarsest.size.height, factor * coarsest.size.width), seed)
+        u = self.start_on_torus(Size(factor * coarsest.size.height, factor * coarsest.size.width), seed)
         source, found = None, {}
         for i, level in enumerate(self.transported):
             if source is not None:
@@ -617,7 +638,7 @@ def _torus_window(torus: Tensor, region: Region) -> Tensor:
     return torus[rows][:, columns]
 
 
-def _transport_all(painting: Painting, levels: list[Level], u: Tensor) -> Tensor:
+def transport_all(painting: Painting, levels: list[Level], u: Tensor) -> Tensor:
     """The map of the last of the transported levels, from the codes (H, W, C) that the first one starts with."""
     source = None
     work = [level.n_atoms * 4.0**-level.number for level in levels]
@@ -625,11 +646,19 @@ def _transport_all(painting: Painting, levels: list[Level], u: Tensor) -> Tensor
     for level, share in zip(levels, work, strict=True):
         if source is not None:
             source = painting.down(level, source)
-            u = take(level.codes, source)
+            u = take(level.codes, source if level.fix is None else level.settled(source))
         source = painting.transport(level, u, done / sum(work), (done + share) / sum(work))
         done += share
     assert source is not None
     return source
+
+
+def _wrapped(torus: Size) -> Values:
+    def values(noise: NoiseField, rows: int, columns: int) -> np.ndarray:
+        found = noise.integers(Region(0, 0, torus.height, torus.width))
+        return np.pad(found, ((0, rows), (0, columns)), mode="wrap")
+
+    return values
 
 
 def _mosaic(fields: list[Tensor], blobs: Tensor, parts: list[float]) -> Tensor:
@@ -644,10 +673,10 @@ def _mosaic(fields: list[Tensor], blobs: Tensor, parts: list[float]) -> Tensor:
     return out.contiguous()
 
 
-def _laid(values: np.ndarray, tori: list[Size], mode: Any) -> list[Tensor]:
-    """(h, w, C) on the torus of each level: (C, H, W) float; what lies beyond is continued by np.pad's mode."""
+def _laid(values: np.ndarray, tori: list[Size]) -> list[Tensor]:
+    """(h, w, C) on the torus of each level: (C, H, W) float; beyond the borders it is mirrored."""
     height, width = (max(n, m) for n, m in zip(astuple(tori[0]), values.shape[:2], strict=True))
-    grown = np.pad(values, ((0, height - values.shape[0]), (0, width - values.shape[1]), (0, 0)), mode=mode)
+    grown = np.pad(values, ((0, height - values.shape[0]), (0, width - values.shape[1]), (0, 0)), mode="symmetric")
     planes = torch.from_numpy(np.ascontiguousarray(grown.transpose(2, 0, 1))).float()
     return [u[:, : t.height, : t.width] for u, t in zip(pyramid(planes, len(tori)), tori, strict=True)]
 
@@ -656,20 +685,33 @@ def _to_codes(u: Tensor) -> Tensor:
     return (u + 0.5).floor().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
-def _zones(shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of about equal shares (H, W, E) as zones (H, W) uint8, and the mean shares of each, (Z, E)."""
-    steps = 8 if shares.shape[2] == 2 else 4
-    rounded = (shares * steps).round().long()
-    key = torch.zeros_like(rounded[..., 0])
-    for e in range(shares.shape[2]):
-        key = key * (steps + 1) + rounded[..., e]
-    _, zone = key.unique(return_inverse=True)
-    n = int(zone.max()) + 1
-    if n > 255:
-        raise ValueError(f"a map of shares with {n} different mixtures is too rich; at most 255")
-    flat = torch.zeros(n, shares.shape[2], dtype=torch.float64)
-    flat.index_add_(0, zone.reshape(-1), shares.reshape(-1, shares.shape[2]).double())
-    return zone.to(torch.uint8), flat / flat.sum(1, keepdim=True)
+def _stretched(blobs: np.ndarray, torus: Size) -> np.ndarray:
+    """A periodic (h, w) field on a finer torus, linear in between."""
+    for axis, n in enumerate((torus.height, torus.width)):
+        m = blobs.shape[axis]
+        at = (np.arange(n) + 0.5) * m / n - 0.5
+        low = np.floor(at).astype(np.int64)
+        part = (at - low).reshape(-1, 1) if axis == 0 else at - low
+        blobs = blobs.take(low % m, axis) * (1 - part) + blobs.take((low + 1) % m, axis) * part
+    return blobs
+
+
+def _zones(blobs: np.ndarray, shares: Tensor, size: Size) -> Tensor:
+    """(H, W) uint8: whose turn it is by smooth blobs (H, W); over the part of that size, in the shares (E, H or 1, ...).
+
+    Where the shares differ from place to place, the blobs are moved a little until their sums are right.
+    """
+    within = np.sort(blobs[: size.height, : size.width].reshape(-1))
+    rank = torch.from_numpy(np.searchsorted(within, blobs, side="left") / len(within))
+    below = shares.cumsum(0)[:-1]
+    part = (slice(0, size.height), slice(0, size.width))
+    wanted = shares[0].expand(rank.shape)[part].mean().item()
+    low, high = -1.0, 1.0
+    for _ in range(40):
+        shift = (low + high) / 2
+        first = (rank + shift < below[0])[part].double().mean().item()
+        low, high = (shift, high) if first > wanted else (low, shift)
+    return (rank + high >= below).sum(0).to(torch.uint8)
 
 
 def _with_masses(level: Level, canvas: Canvas, bins: np.ndarray) -> Level:
