@@ -1,14 +1,14 @@
 """Requests into answers: a WSGI function with a fixed table of routes, and the checks that stand before all of them.
 
-    GET  / and the files of FILES            the page
-    GET  /limits                             what it may ask for
-    POST /pictures                           the bytes of a picture file -> {"picture": id, "width": ...}
-    GET  /pictures/ID                        a small PNG of it
-    POST /jobs                               {"picture": id, "size": "512x512" or "2x", "tile": ..., "seed": ...}
-    GET  /jobs/ID                            how it stands
-    POST /jobs/ID/cancel
-    GET  /jobs/ID/tiles/K                    PNG of the k-th finished tile, in reading order
-    GET  /jobs/ID/result                     the picture, with its recipe inside
+    GET  / and the files of FILES   the page
+    GET  /limits                    what it may ask for
+    POST /pictures                  the bytes of a picture file -> {"picture": id, "width": ...}
+    GET  /pictures/<id>             a small PNG of it
+    POST /jobs                      {"picture": id, "size": "512x512" or "2x", "tile": ..., "seed": ...}
+    GET  /jobs/<id>                 how it stands
+    POST /jobs/<id>/cancel
+    GET  /jobs/<id>/tiles/<k>       PNG of the k-th finished tile, in reading order
+    GET  /jobs/<id>/result          the picture, with its recipe inside
 
 Other web pages that the same browser shows are kept out three times: the Host must be ours (a name that was made to
 point here is not), so must Origin and Sec-Fetch-Site, and bodies are of types that a foreign page cannot send unasked.
