@@ -583,6 +583,31 @@ def test_many_at_once(server: Server) -> None:
     assert statuses == [201] * 30
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files where Linux lists them")
+def test_a_thousand_uploads_leave_nothing_behind(server: Server) -> None:
+    def held() -> tuple[int, int]:
+        """Open files and KiB of memory, after waitress has tidied up."""
+        time.sleep(1.5)
+        status = Path("/proc/self/status").read_text()
+        return len(list(Path("/proc/self/fd").iterdir())), int(status.split("VmRSS:")[1].split()[0])
+
+    data = file_of(grass())
+    for _ in range(100):
+        upload(server, data)
+    before = held()
+    for _ in range(10):
+        threads = [threading.Thread(target=upload, args=(server, data)) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    files_left, memory_left = (b - a for a, b in zip(before, held(), strict=True))
+    assert files_left <= 2
+    assert memory_left < 30_000, "KiB; a thousand of these pictures would be 64,000"
+    assert len(server.workshop.pictures) == KEPT
+
+
 # ---------------------------------------------------------------------------------------------- what is remembered
 
 
@@ -699,6 +724,20 @@ def test_wrong_options_are_refused(args: list[str], capsys: pytest.CaptureFixtur
 def test_it_listens_on_this_machine_alone(server: Server) -> None:
     assert server.url == f"http://127.0.0.1:{server.port}/"
     assert server._server.socket.getsockname()[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_it_opens_the_browser_unless_told_not_to(
+    wanted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened, seen = threading.Event(), list[str]()
+    monkeypatch.setattr("webbrowser.open", lambda url: (seen.append(url), opened.set()))
+    monkeypatch.setattr(Server, "wait", lambda self: opened.wait(10 if wanted else 0.1))
+    assert code_of("web", "--port", "0", *([] if wanted else ["--no-browser"])) == 0
+    said = capsys.readouterr()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\n", said.out)
+    assert seen == ([said.out.strip()] if wanted else [])
+    assert said.err == "texsyn: this page is for you alone; Ctrl-C ends it\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
