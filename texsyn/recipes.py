@@ -27,15 +27,24 @@ MEMORY = {
 }
 
 
-def memory_needed(size: Size, exemplar: Picture, method: str) -> int:
-    """Bytes that one process needs at its peak, about."""
+WHOLE = 60  # bytes a pixel more where the finer levels are painted as a whole too
+
+
+def memory_needed(size: Size, exemplar: Picture, method: str, job: Any = None) -> int:
+    """Bytes that one process needs at its peak, about; job is the Job of wishes, if there is one."""
     cost, channels = MEMORY[method], exemplar.channels
     largest = max(size.pixels, exemplar.size.pixels)
+    if job is not None and not job.material.plain:
+        sheets = job.material.sheets
+        channels = sum(one.channels for one in sheets[0].maps)
+        largest = max(size.pixels, sum(sheet.size.pixels for sheet in sheets))
+    if job is not None and (job.obeys or job.material.shares is not None):
+        cost = cost._replace(pixel=cost.pixel + WHOLE)
     fixed = (cost.base + cost.channel * channels) * 2**20
     return round(fixed + largest * (cost.pixel + cost.pixel_channel * channels))
 
 
-def estimate_seconds(exemplar: Picture, size: Size, method: str, config: Any, device: str) -> float | None:
+def estimate_seconds(exemplar: Any, size: Size, method: str, config: Any, device: str) -> float | None:
     """CPU seconds of one picture, from a measurement of this machine's speed; None where no estimate exists."""
     from texsyn.models.base import model_class
 

@@ -84,6 +84,8 @@ def _wanted(item: Item, exemplar: Picture, size: Size, config: Any) -> dict[str,
         "size": str(size),
         "tile": item.tile,
         "fit_seed": 0,
+        "wishes": None,
+        "maps": None,
         "exemplar": exemplar.sha256,
     }
     return wanted if item.any_seed else wanted | {"seed": item.seed}

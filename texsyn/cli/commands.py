@@ -136,72 +136,6 @@ _settings = click.option(
 )
 
 
-@texsyn.command(short_help="Make a picture of any size with the texture of IMAGE.")
-@click.argument("image", metavar="IMAGE|-")
-@_size
-@_tile
-@_output
-@_many
-@_seed
-@_method
-@click.option("--endless", is_flag=True, help="Cut the picture out of an endless texture instead of balancing it.")
-@_settings
-@_device
-@click.option("--dry-run", is_flag=True, help="Say device, memory and time, and stop.")
-@_talk
-def synth(
-    image: str,
-    size_text: str,
-    tile: str,
-    output: str | None,
-    overwrite: bool,
-    no_metadata: bool,
-    count: int,
-    seed: int | None,
-    method: str,
-    endless: bool,
-    settings: tuple[str, ...],
-    device: str,
-    dry_run: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: int,
-) -> None:
-    """Make a picture of any size with the texture of IMAGE.
-
-    IMAGE is a file, - for stdin, or skimage:NAME[:SIDE] for a picture that comes with scikit-image (grass, brick,
-    gravel). The output has IMAGE's depth and channels.
-
-    \b
-    texsyn synth rock.png --size 2048x2048 -o big_rock.png
-    texsyn synth skimage:brick:256 --size 1280x768 -n 4 -o 'wall_{i}.png'
-    """
-    talk = Talk(as_json, quiet, verbose, output)
-    exemplar = load_exemplar(image, talk)
-    size = _size_of(size_text, exemplar)
-    from texsyn.synthesis import configure, draw, fit_model, fresh_seed, resolve_device
-
-    seeds = _seeds(fresh_seed() if seed is None else seed, count)
-    outputs = targets(output, image, exemplar, size, seeds, overwrite)
-    _load_method(method, talk)
-    config = checked("--set", configure, method, _parse_settings(settings) | _endless(endless, method), whole=True)
-    where = checked("--device", resolve_device, device)
-    if dry_run:
-        _dry_run(exemplar, size, count, method, config, where, talk)
-    _require_memory(size, exemplar, method)
-    if dry_run:
-        return
-    with talk.line:
-        watch = _watch(talk.line)
-        learning = 1 / (1 + count)
-        # Not with this run's seed: picture i must depend on seed i alone, however many were asked for.
-        model = fit_model(exemplar, method, config, seed=0, device=where, watch=watch.part(0, learning))
-        rest = watch.part(learning if model.tensors() else 0, 1)
-        for i, (target, seed) in enumerate(zip(outputs, seeds, strict=True)):
-            result = draw(model, size, seed=seed, tile=tile, watch=rest.part(i / count, (i + 1) / count))
-            _publish(result, target, overwrite, not no_metadata, talk)
-
-
 @texsyn.command(short_help="Learn the texture of IMAGE and keep it in a MODEL file.")
 @click.argument("image", metavar="IMAGE|-")
 @click.option("-o", "--output", required=True, metavar="MODEL", help="Model file to write, e.g. rock.texsyn.")
@@ -454,20 +388,23 @@ def _load_method(method: str, talk: Talk) -> None:
     click.get_current_context().with_resource(announced(talk.say))
 
 
-def _require_memory(size: Size, exemplar: Picture, method: str) -> None:
+def _require_memory(size: Size, exemplar: Picture, method: str, job: Any = None) -> None:
     from texsyn.recipes import memory_needed
     from texsyn.synthesis import free_memory
 
-    need, free = memory_needed(size, exemplar, method), free_memory()
+    need, free = memory_needed(size, exemplar, method, job), free_memory()
     if free is not None and need > free:
         raise MemoryError(f"{size} pixels need about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free")
 
 
-def _dry_run(exemplar: Picture, size: Size, count: int, method: str, config: Any, device: str, talk: Talk) -> None:
+def _dry_run(
+    exemplar: Picture, size: Size, count: int, method: str, config: Any, device: str, talk: Talk, job: Any = None
+) -> None:
     from texsyn.recipes import estimate_seconds, memory_needed
 
-    seconds = estimate_seconds(exemplar, size, method, config, device)
-    memory = memory_needed(size, exemplar, method)
+    material = exemplar if job is None or job.material.plain else job.material
+    seconds = estimate_seconds(material, size, method, config, device)
+    memory = memory_needed(size, exemplar, method, job)
     plan = {
         "method": method,
         "exemplar": f"{exemplar.name} {exemplar.size} {exemplar.mode} {exemplar.pixels.dtype}",
@@ -505,6 +442,9 @@ def _publish(result: Any, target: str, overwrite: bool, metadata: bool, talk: Ta
             talk.say(f"  {_flat(level, ' ')}")
 
 
-from texsyn.cli import batch as _batch  # noqa: E402, F401 (a verb that needs what stands above)
+from texsyn.cli import apply as _apply  # noqa: E402, F401 (verbs that need what stands above)
+from texsyn.cli import batch as _batch  # noqa: E402, F401
 from texsyn.cli import render as _render  # noqa: E402, F401
+from texsyn.cli import synth as _synth  # noqa: E402, F401
 from texsyn.cli import tileable as _tileable  # noqa: E402, F401
+from texsyn.cli import web as _web  # noqa: E402, F401

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from texsyn.cli import Misuse
 from texsyn.images import InputError, OutputError, Picture, Size, check_target, load
+from texsyn.images.saving import EXTENSIONS
 
 MAX_STEM_BYTES = 120  # of a default output name, which must stay within 255 with size, seed and ending
 
@@ -47,14 +48,31 @@ def checked(option: str, f: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 
 def targets(output: str | None, source: str, exemplar: Picture, size: Size, seeds: range, overwrite: bool) -> list[str]:
     """One output name a picture, all of them checked before any work."""
+    return [names[0] for names in targets_of(output, [source], [exemplar], size, seeds, overwrite)]
+
+
+def targets_of(
+    output: str | None,
+    sources: Sequence[str],
+    kinds: Sequence[Picture],
+    size: Size,
+    seeds: range,
+    overwrite: bool,
+    *,
+    stack: bool = False,
+) -> list[list[str]]:
+    """For each seed the output name of each map, of the kinds of these pictures; checked before any work."""
     if output == "-":
-        _require_stdout(len(seeds))
-    names = [_target(output, source, exemplar, size, i, seed, len(seeds)) for i, seed in enumerate(seeds)]
-    for name in names:
-        checked(
-            "-o", check_target, name, mode=exemplar.mode, dtype=exemplar.pixels.dtype, size=size, overwrite=overwrite
-        )
-    return names
+        _require_stdout(len(seeds) * len(kinds))
+    if len(kinds) > 1 and output is not None and "{name}" not in output:
+        raise Misuse(f"-o {output!r}: {len(kinds)} maps need {{name}} in it, e.g. 'big_{{name}}'")
+    found = []
+    for i, seed in enumerate(seeds):
+        names = [_target(output, s, k, size, i, seed, len(seeds)) for s, k in zip(sources, kinds, strict=False)]
+        for name, kind in zip(names, kinds, strict=True):
+            checked("-o", check_target, name, mode=kind.mode, dtype=kind.pixels.dtype, size=size, overwrite=overwrite)
+        found.append(names)
+    return found
 
 
 def _require_stdout(count: int) -> None:
@@ -67,12 +85,17 @@ def _require_stdout(count: int) -> None:
 
 
 def _target(output: str | None, source: str, exemplar: Picture, size: Size, i: int, seed: int, count: int) -> str:
+    ending = ".tif" if exemplar.pixels.dtype.kind == "f" or exemplar.mode == "multi" else ".png"
     if output is None:
-        ending = ".tif" if exemplar.pixels.dtype.kind == "f" or exemplar.mode == "multi" else ".png"
         return f"{stem_of(source)}_{size}_seed{seed}{ending}"
+    if "{name}" in output:
+        stem, own = os.path.splitext(os.path.basename(source))
+        last = output.endswith("{name}")  # then the input's format, as far as it can be written
+        stem = stem_of(source) if source.startswith("skimage:") or source == "-" else stem
+        output = output.replace("{name}", stem) + ((own if own.lower() in EXTENSIONS else ending) if last else "")
     if count > 1 and "{i}" not in output and "{seed}" not in output:
-        stem, ending = os.path.splitext(output)
-        output = f"{stem}_{{i}}{ending}"
+        stem, own = os.path.splitext(output)
+        output = f"{stem}_{{i}}{own}"
     return output.replace("{i}", str(i + 1)).replace("{seed}", str(seed))
 
 

@@ -28,6 +28,7 @@ _EXTENSIONS = {
     ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".bmp": "bmp",
     ".exr": "exr",
 }  # fmt: skip
+EXTENSIONS = tuple(_EXTENSIONS)  #: of the files that can be written
 _WRITABLE = ", ".join(_EXTENSIONS)
 _HOLDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int]] = {  # modes, sample types, longest side in pixels
     "png": (("L", "LA", "RGB", "RGBA"), ("uint8", "uint16"), 2**31 - 1),

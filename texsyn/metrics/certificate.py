@@ -338,12 +338,14 @@ def plan_cost(p: _Problem, i: np.ndarray, j: np.ndarray, mass: np.ndarray) -> Fr
 # ---- the search for a good potential and a good coupling; nothing below is trusted by the bounds
 
 GROUPS = 16
-KEEP = 32  # candidates a bidder has
+KEEP = int(__import__('os').environ.get('KEEP','32'))  # candidates a bidder has
 MAX_ROUNDS = 12
 COARSEST = 2000  # different points, on the smaller side, of a problem that needs no coarser one
 STEP, SHRINK = 0.1, 0.6  # the bid's increment in the first round, in units of the dual value; its factor a round
 MAX_BIDS = 60  # a bidder and round, on average
 FAR = 1 << 60
+import os
+SL = int(os.environ.get('SL','0'))
 
 
 @dataclass(frozen=True, eq=False)
@@ -429,12 +431,10 @@ def _solve(p: _Problem, start: np.ndarray | None, tol: float, seed: int, max_rou
         scale = max(float(lower), 0.02 * float(cost.min(1).mean()) / p.unit)
         step = max(1, int(p.unit * scale * max(STEP * SHRINK**r, 0.3 * tol)))
         price = -psi
-        *plan, rest, free = _auction(
-            *lists, p.a, p.b, price, limit, step, MAX_BIDS * len(p.x) + 10_000, p.total // 2000
-        )
-        reached = plan_cost(p, *_complete(p, -price, plan, rest, free))
+        pieces, rest, room = _bid(p, lists, limit, price, step, seed)
+        reached = plan_cost(p, *_complete(p, -price, pieces, rest.copy(), room.copy()))
         upper = reached if upper is None else min(upper, reached)
-        psi = _fit(p, -price)
+        psi = _fit(p, _wooed(p, lists, -price, room))
         found = _search(p, psi, seed + r + 1)
         value, cost = _dual(p, psi, found)
         if value > lower:
@@ -450,14 +450,48 @@ def _lists(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.full((n, KEEP), -1, np.int32), np.zeros((n, KEEP), np.int32)
 
 
+def _bid(p, lists, limit, price, step, seed):
+    rest, room, pieces = p.a.copy(), p.b.copy(), NO_PIECES
+    for again in range(RETRIES):
+        pieces = _auction(*lists, rest, room, price, limit, pieces, step, MAX_BIDS * len(p.x) + 10_000, p.total // 2000)
+        at = np.flatnonzero(rest)
+        if DBG: print(f"        bid {again} left {rest.sum()/p.total:.4f} persons {len(at)} rooms {np.count_nonzero(room)}")
+        if rest.sum() <= p.total // 1000:
+            break
+        some, short = replace(p, x=p.x[at]), [part[at] for part in lists]
+        found = _search(some, -price, seed + again, G2)
+        limit[at] = _refresh(*short, found, _found_costs(some, found), -price)
+        lists[0][at], lists[1][at] = short
+    return pieces, rest, room
+
+import os
+DBG=int(os.environ.get("DBG","0"))
+G2=int(os.environ.get('G2','16'))
+RETRIES=int(os.environ.get("RETRIES","8"))
+WOO=int(os.environ.get("WOO","1"))
+NO_PIECES = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
+
+def _wooed(p, lists, psi, room):
+    to = np.flatnonzero(room)
+    if not len(to) or not WOO: return psi
+    atoms, costs = lists
+    phi = np.where(atoms >= 0, costs - psi[atoms], FAR).min(1)
+    index = NearestIndex(_floats(p.x), centre=False)
+    index.set_bias(torch.from_numpy(phi / p.unit).float())
+    most = index.argmin(_floats(p.y[to]), return_value=True)[1].double().numpy() * p.unit
+    psi = psi.copy()
+    if DBG: print("       woo", len(to), np.mean(most - psi[to])/p.unit)
+    psi[to] = np.maximum(psi[to], np.floor(most).astype(np.int64))
+    return psi
+
 def _complete(
-    p: _Problem, psi: np.ndarray, plan: list[np.ndarray], rest: np.ndarray, free: np.ndarray
+    p: _Problem, psi: np.ndarray, pieces, rest: np.ndarray, free: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The plan (i, j, mass) with what it left, rest (N,) of a and free (M,) of b, carried by auctions among the left.
 
     What they leave too goes from the darkest to the darkest: that is never far from nothing.
     """
-    parts = [plan]
+    parts = [pieces[:3]]
     for seed in range(3):
         at, to = np.flatnonzero(rest), np.flatnonzero(free)
         if not len(at):
@@ -469,7 +503,8 @@ def _complete(
         _refresh(*lists, found, cost, psi[to])
         limit = np.full(len(at), FAR)
         step = max(1, int(cost.min(1).mean()) // 20)
-        i, j, mass, rest[at], free[to] = _auction(*lists, left.a, left.b, -psi[to], limit, step, 50 * len(at) + 1000, 0)
+        i, j, mass, _ = _auction(*lists, left.a, left.b, -psi[to], limit, NO_PIECES, step, 50 * len(at) + 1000, 0)
+        rest[at], free[to] = left.a, left.b
         parts.append([at[i], to[j], mass])
     at, to = (np.flatnonzero(left) for left in (rest, free))
     at, to = (
@@ -496,7 +531,7 @@ def _costs(x: Any, y: Any, i: Any, j: Any) -> Any:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(nogil=True)
 def _refresh(atoms: Any, costs: Any, found: Any, found_costs: Any, psi: Any) -> Any:
     """Put found (N, G) into the lists (N, K), which keep the K of least cost - psi, in that order, in place.
 
@@ -523,7 +558,7 @@ def _refresh(atoms: Any, costs: Any, found: Any, found_costs: Any, psi: Any) -> 
                 t -= 1
             atom[t], cost[t], value[t] = j, c, v
             count += 1
-        limit[i] = FAR if count >= len(psi) and count <= k else value[min(count, k) - 1]
+        limit[i] = FAR if count >= len(psi) and count <= k else value[min(count, k) - 1] + SL * (value[min(count, k) - 1] - value[0])
         for t in range(min(count, k)):
             atoms[i, t], costs[i, t] = atom[t], cost[t]
     return limit
@@ -558,7 +593,7 @@ def _doubled(old: Any) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _auction(
-    atoms: Any, costs: Any, a: Any, b: Any, price: Any, limit: Any, step: int, max_bids: int, enough: int
+    atoms: Any, costs: Any, rest: Any, room: Any, price: Any, limit: Any, pieces: Any, step: int, max_bids: int, enough: int
 ) -> Any:
     """Bidders of mass a (N,) bid for room b (M,) among their candidates; prices (M,) rise in place.
 
@@ -570,15 +605,26 @@ def _auction(
     Returns pieces (bidder, atom, mass) and what is left of a and of b.
     """
     n, k = atoms.shape
-    room, rest = b.copy(), a.copy()
-    who, slot = np.empty(n + len(b), np.int32), np.empty(n + len(b), np.int32)
-    mass, bid = np.empty(n + len(b), np.int64), np.empty(n + len(b), np.int64)
-    left, right = np.empty(n + len(b), np.int32), np.empty(n + len(b), np.int32)
-    n_pieces, spare = 0, -1
-    heap = np.full(len(b), -1, np.int32)
+    n_pieces, spare = len(pieces[0]), -1
+    capacity = 2 * n_pieces + n + len(price)
+    who, to, slot = np.empty(capacity, np.int32), np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    mass, bid = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    left, right = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    heap = np.full(len(price), -1, np.int32)
     held = np.full((n, k), -1, np.int32)  # the piece that a bidder has of a candidate
-    queue, waits = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
-    first, n_queue, open_mass = 0, n, a.sum()
+    for at in range(n_pieces):
+        i, j = pieces[0][at], pieces[1][at]
+        who[at], to[at], mass[at], bid[at], slot[at], left[at], right[at] = i, j, pieces[2][at], pieces[3][at], -1, -1, -1
+        for t in range(k):
+            if atoms[i, t] == j and held[i, t] < 0:
+                slot[at], held[i, t] = t, at
+        heap[j] = _meld(heap[j], at, bid, left, right)
+    queue, waits = np.empty(n, np.int32), rest > 0
+    first, n_queue, open_mass = 0, 0, rest.sum()
+    for i in range(n):
+        if waits[i]:
+            queue[n_queue] = i
+            n_queue += 1
     for _ in range(max_bids):
         if open_mass <= enough:
             break
@@ -606,10 +652,10 @@ def _auction(
             new, spare = spare, left[spare]
         else:
             if n_pieces == len(who):
-                who, slot, mass, bid = _doubled(who), _doubled(slot), _doubled(mass), _doubled(bid)
+                who, to, slot, mass, bid = _doubled(who), _doubled(to), _doubled(slot), _doubled(mass), _doubled(bid)
                 left, right = _doubled(left), _doubled(right)
             new, n_pieces = n_pieces, n_pieces + 1
-        who[new], slot[new], mass[new], bid[new] = i, s, rest[i], price[j] + (second - best) + step
+        who[new], to[new], slot[new], mass[new], bid[new] = i, j, s, rest[i], price[j] + (second - best) + step
         left[new] = right[new] = -1
         room[j] -= rest[i]
         rest[i] = 0
@@ -633,7 +679,7 @@ def _auction(
                     queue[(first + n_queue) % n] = loser
                     n_queue += 1
             if mass[top] == 0:
-                if held[loser, slot[top]] == top:
+                if slot[top] >= 0 and held[loser, slot[top]] == top:
                     held[loser, slot[top]] = -1
                 gone = top
                 top = _meld(left[top], right[top], bid, left, right)
@@ -642,11 +688,5 @@ def _auction(
         if room[j] == 0:
             price[j] = bid[top]
 
-    count = 0
-    pieces, to, masses = np.empty(n_pieces, np.int32), np.empty(n_pieces, np.int32), np.empty(n_pieces, np.int64)
-    for i in range(n):
-        for t in range(k):
-            if held[i, t] >= 0:
-                pieces[count], to[count], masses[count] = i, atoms[i, t], mass[held[i, t]]
-                count += 1
-    return pieces[:count], to[:count], masses[:count], rest, room
+    alive = np.flatnonzero(mass[:n_pieces])
+    return who[alive], to[alive], mass[alive], bid[alive]
