@@ -65,7 +65,8 @@ _wishes = _with(
     click.option("--mix", metavar="0.7,0.3", help="The share of each of several IMAGEs in the output."),
     click.option("--mix-map", metavar="FILE", help="Where which of two IMAGEs goes: white is the first."),
     click.option(
-        "--morph", type=click.FloatRange(0, 1), metavar="T", help="A texture between two IMAGEs: 0 the first, 1 the second."
+        "--morph", type=click.FloatRange(0, 1), metavar="T",
+        help="A texture between two IMAGEs: 0 the first, 1 the second.",
     ),
     click.option("--target", metavar="FILE", help="A picture whose light and dark the output follows."),
     click.option(
@@ -104,7 +105,7 @@ _wishes = _with(
 @click.argument("images", metavar="IMAGE...|-", nargs=-1)
 @click.option(
     "--size", "size_text", type=SizeText(), metavar="WxH|2x",
-    help="Width x height in pixels, or a factor of the exemplar's.  [default: 2x, or the size of a guide, mask or target]",
+    help="Width x height in pixels, or a factor of the exemplar's.  [default: 2x, or that of a guide, mask or target]",
 )  # fmt: skip
 @_tile
 @_output
@@ -248,7 +249,7 @@ def _wished(wanted: dict[str, Any], talk: Talk) -> dict[str, Any]:
 
 
 def _as_options(f: Any, *args: Any) -> Any:
-    """f(...), with keyword arguments for one dictionary, and the names in its complaints as the options that they are."""
+    """f(...), with the names in its complaints turned into the options that they are."""
     try:
         return f(*args)
     except InputError:
@@ -282,9 +283,7 @@ def _coordinate_targets(target: str | None, seeds: range, overwrite: bool, resam
     from texsyn.images import check_path
 
     if resampled:
-        raise Misuse(
-            "--save-coords: with --scale or --rotate pixels come from a resampled picture and have no place in IMAGE"
-        )
+        raise Misuse("--save-coords: with --scale or --rotate pixels are resampled and have no place in IMAGE")
     checked("--save-coords", check_extension, target)
     if len(seeds) > 1 and "{i}" not in target and "{seed}" not in target:
         stem, ending = os.path.splitext(target)
