@@ -130,8 +130,9 @@ def limit_copies(
 
     source (H, W, 2), codes (h, w, C) uint8 of the exemplar, w the patch size, usable (h, w) bool the pixels that new
     sources may be (None: those whose w x w patch fits). The middle of each such square becomes another part of the
-    exemplar, cut where it shows least; what is within the limit stays as it is. seed orders equal squares. Costs 3 ms a
-    broken square, and a pass over the map for each of a few rounds (benchmarks/results/copy_limit.json).
+    exemplar, cut where it shows least; what is within the limit stays as it is. seed orders equal squares. Costs 4 ms
+    (limit 24) to 15 ms (48 and more) a broken square, and a pass over the map for each of a few rounds
+    (benchmarks/results/copy_limit.json).
 
     What is left after ROUNDS rounds is broken by single pixels, so the bound always holds.
 
