@@ -40,6 +40,7 @@ FLOORS = {
     "texsyn.editing": 2,
     "texsyn.painting": 0,
     "texsyn.guides": 2,
+    "texsyn.morphing": 0,
     "texsyn.wishes": 3,
     "texsyn.synthesis": 3,
     "texsyn.recipes": 3,

@@ -149,7 +149,7 @@ def _owners(level: Level) -> Tensor:
 def _gains(canvas: Canvas, batch: int) -> Tensor:
     """(Z,) by what part of m0 prices move for a share that is all missing from one batch of a zone."""
     if canvas.zone is None:
-        return torch.zeros(1)
+        return torch.full((1,), PRICE[0], dtype=torch.float64)
     n = torch.bincount(canvas.zone.reshape(-1).long()).double()
     return (PRICE[1] * batch / n.clamp(min=1)).clamp(min=PRICE[0])
 

@@ -138,7 +138,7 @@ def as_stacks(image: Any, maps: Mapping[str, Any] | Sequence[Any] | None = None)
 
 def plan(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, method: str, config: Any) -> Job:
     """job_of(), for methods that can do it: texto alone copies by coordinates. Raises ValueError, InputError."""
-    job = job_of(exemplars, wishes)
+    job = dataclasses.replace(job_of(exemplars, wishes), given=tuple(tuple(maps) for maps in exemplars))
     if method != "texto" and (not job.material.plain or job.obeys):
         raise ValueError(f"method {method!r} makes no stacks, mixtures, fillings or guided pictures; take texto")
     if job.obeys and config.endless:
@@ -275,7 +275,7 @@ def _made(model: TextureModel, size: Size, seed: int, tile: str, watch: Watch | 
     assert isinstance(model, Texto)
     if job.hole is not None:
         return fill(model, job.hole, seed=seed, tile=tile, watch=watch)
-    brief = Brief(job.guide, job.bins, job.shares)
+    brief = Brief(job.guide, job.bins, job.shares, job.morph)
     return model.synthesise(size, seed=seed, tile=tile, watch=watch, brief=brief)
 
 
@@ -308,7 +308,8 @@ def _result(
     wishes: Wishes,
 ) -> Result:
     material = Material.of(what)
-    exemplar, pictures = material.picture, []
+    given = {sheet.exemplar: sheet.maps for sheet in reversed(material.sheets)} | dict(enumerate(job.given if job else ()))
+    exemplar, pictures = given[0][0], []
     for number, pixels in enumerate((made.pixels, *made.others)):
         first = material.sheets[0].maps[number]
         if wishes.histogram == "keep":
@@ -334,15 +335,14 @@ def _result(
     if len(pictures) > 1:
         names = [one.name for one in material.sheets[0].maps]
         maps = dict(zip(names, pictures, strict=True))
-        recipe["maps"] = [{"name": one.name, "sha256": one.sha256} for one in material.sheets[0].maps]
+        recipe["maps"] = [{"name": one.name, "sha256": one.sha256} for one in given[0]]
     if made.source is not None:
         recipe |= _copied(material, made.source)
     if source is not None and material.n_exemplars > 1:
         if source.shape[2] == 3:
             count = np.bincount(source[..., 2].reshape(-1), minlength=material.n_exemplars)
             recipe["shares"] = [round(float(share), 4) for share in count / count.sum()]
-        others = {sheet.exemplar: sheet.maps[0] for sheet in reversed(material.sheets)}
-        recipe["exemplars"] = [{"name": p.name, "sha256": p.sha256} for _, p in sorted(others.items())]
+        recipe["exemplars"] = [{"name": p.name, "sha256": p.sha256} for _, (p, *_) in sorted(given.items())]
     return Result(image, recipe, None if job is not None and job.resampled else source, maps)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from texsyn.guides import Guide, guide_of, target_guide
 from texsyn.images import InputError, Picture, Size, load, to_unit
 from texsyn.material import Material, Sheet
+from texsyn.morphing import colours_between
 from texsyn.variants import IDENTITY, SYMMETRIES, Element, looks_like_normals, resampled, turned, unturned
 
 HISTOGRAMS = ("free", "keep")
@@ -120,7 +121,8 @@ class Job:
     """Wishes made concrete: what is copied, what is obeyed, what is filled, and how big the picture is.
 
     elements: for each sheet of the material, how it was turned. guide (H, W, G), bins (B, G) and shares (H, W, E) are
-    a brief's (see texsyn.models.texto.Brief); hole (H, W) bool the pixels that are filled.
+    a brief's (see texsyn.models.texto.Brief); hole (H, W) bool the pixels that are filled. given: the exemplars as they
+    were given, before anything was turned, resampled or recoloured; the recipe names those.
     """
 
     material: Material
@@ -130,12 +132,14 @@ class Job:
     bins: np.ndarray | None = None
     shares: np.ndarray | None = None
     hole: np.ndarray | None = None
+    morph: float | None = None
     resampled: bool = False
+    given: tuple[tuple[Picture, ...], ...] = ()
 
     @property
     def obeys(self) -> bool:
         """Whether it takes a whole balanced picture, besides texto."""
-        return self.guide is not None or self.shares is not None or self.hole is not None
+        return any(one is not None for one in (self.guide, self.shares, self.hole, self.morph))
 
     def originals(self, source: np.ndarray) -> np.ndarray:
         """Coordinates in the sheets (H, W, 2 or 3) as coordinates in the exemplars: (H, W, 2), or 3 where several."""
@@ -158,6 +162,8 @@ def job_of(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:
         return _filling(exemplars, wishes)
     if len(exemplars) > 1 and wishes.mix is None and wishes.mix_map is None and wishes.morph is None:
         raise ValueError(f"{len(exemplars)} images need mix (or mix_map, or morph) to say how much of each is wanted")
+    if wishes.morph in (0, 1) and len(exemplars) == 2:  # one of the ends, and nothing of the other
+        exemplars, wishes = [exemplars[int(wishes.morph)]], dataclasses.replace(wishes, morph=None)
     guide, size = None, None
     if wishes.guide_in is not None:
         _same_size(wishes.guide_in, exemplars[0][0], "guide_in")
@@ -168,14 +174,16 @@ def job_of(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:
         if len(exemplars) > 1:
             raise ValueError("guides and targets go with one image")
         size = Size(*guide.outer.shape[:2])
-    sheets, elements = _sheets(exemplars, wishes, guide)
     shares, share_map = _shares(len(exemplars), wishes)
+    if wishes.morph is not None:
+        exemplars = _met(exemplars, wishes)
+    sheets, elements = _sheets(exemplars, wishes, guide)
     if share_map is not None:
         size = Size(*share_map.shape[:2])
     material = Material(sheets, _weights(exemplars[0], wishes.weights), shares)
     outer = {} if guide is None else {"guide": guide.outer, "bins": guide.bins}
     resized = wishes.scale != 1 or wishes.rotate % 360 != 0
-    return Job(material, size, elements, shares=share_map, resampled=resized, **outer)
+    return Job(material, size, elements, shares=share_map, morph=wishes.morph, resampled=resized, **outer)
 
 
 def _filling(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:
@@ -263,6 +271,20 @@ def _two(n: int, first: float) -> tuple[float, ...]:
     if n != 2:
         raise ValueError(f"morph goes with two images, got {n}")
     return (first, 1 - first)
+
+
+def _met(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> list[list[Picture]]:
+    """Two exemplars with their colours moved towards each other."""
+    (a,), (b,) = exemplars
+    if (a.mode, a.pixels.dtype) != (b.mode, b.pixels.dtype):
+        raise InputError(
+            f"{b.name} is {b.mode} {b.pixels.dtype} and {a.name} is {a.mode} {a.pixels.dtype}; "
+            "pictures that are mixed must be of one kind"
+        )
+    if wishes.symmetry != "none":
+        raise ValueError("morph and symmetry cannot be had together")
+    assert wishes.morph is not None
+    return [[one] for one in colours_between(a, b, wishes.morph)]
 
 
 def _weights(maps: Sequence[Picture], wanted: Mapping[str, float]) -> tuple[float, ...]:

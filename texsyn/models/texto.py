@@ -42,6 +42,7 @@ from texsyn.coordinates import children, correct, take, vote, wrap
 from texsyn.images import InputError, Picture, Region, Size, to_unit
 from texsyn.material import Material
 from texsyn.models.base import Synthesis, TextureModel, Watch, Window
+from texsyn.morphing import gaussian_between
 from texsyn.noise import UNIT, NoiseField
 from texsyn.ot.nearest import NearestIndex, one_torch_thread
 from texsyn.ot.semidiscrete import solve
@@ -51,6 +52,7 @@ from texsyn.pyramid import coarser, level_period, level_size, pyramid
 
 Values = Callable[[NoiseField, int, int], np.ndarray]
 Map = Callable[[Region], Tensor]  #: from a region of one level to its source coordinates (H, W, 2)
+BETWEEN = 2  # rounds of transport to both exemplars of a morph at each coarse level
 BLOB = 3  # pixels of the coarsest level: about half the width of the blobs in which several sheets start
 BLOCK, COARSE_BLOCK = Size(256, 256), Size(128, 128)  # of the finest transported level's map in planes, of the others'
 
@@ -113,6 +115,8 @@ class Brief:
     guide: np.ndarray | None = None
     bins: np.ndarray | None = None
     shares: np.ndarray | None = None
+    #: between the material's two exemplars, 0 to 1: their coarse levels meet there
+    morph: float | None = None
 
 
 class Texto(TextureModel):
@@ -449,12 +453,41 @@ class Texto(TextureModel):
         transported = self.transported
         if brief.bins is not None:
             transported = [_with_masses(level, canvases[level.number], brief.bins) for level in transported]
-        u = self.start_on_torus(tori[-1], seed, canvases[-1].zone)
-        source = transport_all(painting, transported, canvases[-1].impose(u))
+        if brief.morph is None:
+            u = self.start_on_torus(tori[-1], seed, canvases[-1].zone)
+        else:
+            u = self._between(painting, tori, brief.morph)
+            transported = transported[-1:]
+        source = transport_all(painting, transported, canvases[transported[0].number].impose(u))
         for level in self.corrected:
             watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
             source = painting.correct(level, painting.down(level, source))
         return source
+
+    def _between(self, painting: Painting, tori: list[Size], t: float) -> Tensor:
+        """What the finest transported level starts with when it lies between two exemplars.
+
+        At each coarser level every patch goes to a patch of either exemplar, and to the point t on the line between
+        them: a step towards the barycentre of the two patch laws for which the current picture is the common source.
+        """
+        coarsest = self.levels[-1]
+        ends = [self.atlas.window(k, coarsest.number) for k in (0, 1)]
+        a, b = (coarsest.codes[w.top : w.bottom, : w.width].permute(2, 0, 1) for w in ends)
+        noise = NoiseField(painting.seed, coarsest.number).normal(Region(0, 0, *astuple(tori[-1])))
+        u = _to_codes(gaussian_between(a, b, t, torch.from_numpy(noise).to(self.device)).float())
+        for level in self.transported[:-1]:
+            alone = [_of_exemplar(level, e) for e in (0, 1)]
+            for _ in range(BETWEEN):
+                maps = [Painting(painting.manner, painting.seed, self._free).transport(one, u) for one in alone]
+                u = _blend([take(level.codes, source) for source in maps], t)
+            finer = self.levels[level.number - 1]
+            plain = Painting(painting.manner, painting.seed, self._free, painting.period)
+            u = _blend([take(finer.codes, finer.settled(plain.down(finer, source))) for source in maps], t)
+        return u
+
+    @property
+    def _free(self) -> list[Canvas]:
+        return [Canvas() for _ in self.levels]
 
     def _canvases(self, tori: list[Size], brief: Brief, size: Size, seed: int) -> list[Canvas]:
         guides: list[Tensor | None] = [None] * len(tori)
@@ -462,6 +495,9 @@ class Texto(TextureModel):
             guides = [_to_codes(u).to(self.device) for u in _laid(brief.guide, tori)]
         if self.material.shares is None:
             return [Canvas(guide=guide) for guide in guides]
+        if brief.morph is not None:
+            wanted = torch.tensor([self.material.shares], dtype=torch.float64, device=self.device)
+            return [Canvas(guide=guide, wanted=wanted) for guide in guides]
         here = self.material.shares if brief.shares is None else brief.shares
         blobs = self._blobs(NoiseField(seed, len(tori) - 1), _wrapped(tori[-1]))
         laid = [None] * len(tori) if brief.shares is None else _laid(brief.shares, tori)
@@ -685,6 +721,20 @@ def _to_codes(u: Tensor) -> Tensor:
     return (u + 0.5).floor().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
+def _of_exemplar(level: Level, exemplar: int) -> Level:
+    """The level with the atoms of one exemplar only."""
+    assert level.atom is not None
+    assert level.owner is not None
+    r = level.w // 2
+    own = level.owner[r : level.size.height - r] == exemplar
+    return Level(level.number, level.codes, level.w, level.atom & own[:, None], None, level.owner)
+
+
+def _blend(pictures: list[Tensor], t: float) -> Tensor:
+    a, b = (u.float() for u in pictures)
+    return ((1 - t) * a + t * b + 0.5).floor().to(torch.uint8)
+
+
 def _stretched(blobs: np.ndarray, torus: Size) -> np.ndarray:
     """A periodic (h, w) field on a finer torus, linear in between."""
     for axis, n in enumerate((torus.height, torus.width)):
@@ -697,7 +747,7 @@ def _stretched(blobs: np.ndarray, torus: Size) -> np.ndarray:
 
 
 def _zones(blobs: np.ndarray, shares: Tensor, size: Size) -> Tensor:
-    """(H, W) uint8: whose turn it is by smooth blobs (H, W); over the part of that size, in the shares (E, H or 1, ...).
+    """(H, W) uint8: whose turn it is by smooth blobs (H, W); over the part of that size in shares (E, H or 1, ...).
 
     Where the shares differ from place to place, the blobs are moved a little until their sums are right.
     """
