@@ -308,7 +308,8 @@ def _result(
     wishes: Wishes,
 ) -> Result:
     material = Material.of(what)
-    given = {sheet.exemplar: sheet.maps for sheet in reversed(material.sheets)} | dict(enumerate(job.given if job else ()))
+    given = {sheet.exemplar: sheet.maps for sheet in reversed(material.sheets)}
+    given |= dict(enumerate(job.given if job else ()))
     exemplar, pictures = given[0][0], []
     for number, pixels in enumerate((made.pixels, *made.others)):
         first = material.sheets[0].maps[number]
