@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from texsyn.images import InputError, Picture, Size, to_unit
+from texsyn.variants import IDENTITY, Element
 
 MAX_GAIN = 4.0  # of a map in a stack: a nearly flat one must not have its last bit stretched into contrast
 
@@ -24,7 +25,8 @@ class Sheet:
 
     known (h, w) bool: False where the pixels mean nothing (a hole). usable (h, w) bool: False where they must not be
     copied; unknown pixels never are. guide (h, w, G) uint8: codes that are matched and never copied. exemplar: the
-    number of the exemplar it belongs to; sheets of one exemplar share its part of a mixture.
+    number of the exemplar it belongs to; sheets of one exemplar share its part of a mixture. element: how it was turned
+    from the exemplar; resampled: its pixels are none of the exemplar's.
     """
 
     maps: tuple[Picture, ...]
@@ -32,6 +34,8 @@ class Sheet:
     usable: np.ndarray | None = None
     guide: np.ndarray | None = None
     exemplar: int = 0
+    element: Element = IDENTITY
+    resampled: bool = False
 
     def __post_init__(self) -> None:
         for other in self.maps[1:]:

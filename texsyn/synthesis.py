@@ -248,6 +248,7 @@ def draw(
 ) -> Result:
     """One picture of a model, as a Result; of a model that was made for a job, as the job and the wishes want it."""
     began, wishes = time.perf_counter(), wishes or Wishes()
+    job = job or _job_of(model)
     made = _made(model, size, seed, tile, watch, job)
     if wishes.copy_limit is not None:
         made = _limited(model, made, wishes.copy_limit, period_of(tile, size), seed)
@@ -262,12 +263,17 @@ def draw(
     }
     if said := wishes.said():
         about["wishes"] = said
-    material = getattr(model, "material", model.exemplar)
-    return _result(material, made, about, f"{model.method} {size}", began, job, wishes)
+    return _result(model.material, made, about, f"{model.method} {size}", began, job, wishes)
 
 
-def _made(model: TextureModel, size: Size, seed: int, tile: str, watch: Watch | None, job: Job | None) -> Synthesis:
-    if job is None or not job.obeys:
+def _job_of(model: TextureModel) -> Job:
+    sheets = model.material.sheets
+    elements = tuple(sheet.element for sheet in sheets)
+    return Job(model.material, None, elements, resampled=any(sheet.resampled for sheet in sheets))
+
+
+def _made(model: TextureModel, size: Size, seed: int, tile: str, watch: Watch | None, job: Job) -> Synthesis:
+    if not job.obeys:
         return model.synthesise(size, seed=seed, tile=tile, watch=watch)
     from texsyn.editing import fill
     from texsyn.models.texto import Brief, Texto

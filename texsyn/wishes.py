@@ -217,11 +217,12 @@ def _sheets(
     exemplars: Sequence[Sequence[Picture]], wishes: Wishes, guide: Guide | None
 ) -> tuple[tuple[Sheet, ...], tuple[Element, ...]]:
     sheets, elements = [], []
+    resized = wishes.scale != 1 or wishes.rotate % 360 != 0
     for e, maps in enumerate(exemplars):
         normal = [looks_like_normals(one) for one in maps] if len(maps) > 1 else [False]
         usable = None if wishes.exclude is None or e else ~white(wishes.exclude, maps[0], "exclude")
         inner, known = None if guide is None else guide.inner, None
-        if wishes.scale != 1 or wishes.rotate % 360 != 0:
+        if resized:
             how = {"scale": wishes.scale, "degrees": wishes.rotate}
             made = [resampled(one, normal=n, **how) for one, n in zip(maps, normal, strict=True)]
             maps, known = [one for one, _ in made], made[0][1]
@@ -231,7 +232,7 @@ def _sheets(
         for element in SYMMETRIES[wishes.symmetry]:
             here = [turned(one, element, normal=n) for one, n in zip(maps, normal, strict=True)]
             masks = [None if a is None else _turned(a, element) for a in (known, usable, inner)]
-            sheets.append(Sheet(tuple(here), *masks, exemplar=e))
+            sheets.append(Sheet(tuple(here), *masks, exemplar=e, element=element, resampled=resized))
             elements.append(element)
     return tuple(sheets), tuple(elements)
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from texsyn.blocks import ENDLESS, Period
 from texsyn.images import InputError, Picture, Region, Size, to_unit, write_atomically
+from texsyn.material import Material
 from texsyn.models import METHODS
 
 FORMAT = 1
@@ -87,8 +88,10 @@ class TextureModel(ABC):
     #: pixels depend on a bounded neighbourhood of the plane, so that render() exists
     local: bool = False
 
-    def __init__(self, exemplar: Picture, config: Any, device: str = "cpu") -> None:
-        self.exemplar = exemplar
+    def __init__(self, exemplar: Picture | Material, config: Any, device: str = "cpu") -> None:
+        #: what it was fitted on; a picture is a material of one sheet
+        self.material = Material.of(exemplar)
+        self.exemplar = self.material.picture
         self.config = config
         self.device = torch.device(device)
         #: the seed that fit() learned with; part of what makes the pictures
