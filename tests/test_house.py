@@ -29,6 +29,7 @@ FLOORS = {
     "texsyn.coordinates": 0,
     "texsyn.copying": 0,
     "texsyn.material": 0,
+    "texsyn.material_files": 0,
     "texsyn.atlas": 0,
     "texsyn.ascent": 0,
     "texsyn.ot": 0,

@@ -17,6 +17,7 @@ from texsyn.images import InputError, Picture, Size, to_unit
 from texsyn.variants import IDENTITY, Element
 
 MAX_GAIN = 4.0  # of a map in a stack: a nearly flat one must not have its last bit stretched into contrast
+MAX_SHEETS = 256  # a pixel's sheet is kept in 8 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,10 @@ class Material:
 
     def __post_init__(self) -> None:
         first = self.sheets[0]
+        if len(self.sheets) > MAX_SHEETS:
+            raise InputError(
+                f"{len(self.sheets)} exemplars and turned copies of them are to be mixed, and at most {MAX_SHEETS} can be"
+            )
         for sheet in self.sheets[1:]:
             if len(sheet.maps) != len(first.maps):
                 raise InputError(

@@ -26,9 +26,10 @@ from torch import Tensor
 from texsyn.blocks import ENDLESS, Period
 from texsyn.images import InputError, Picture, Region, Size, to_unit, write_atomically
 from texsyn.material import Material
+from texsyn.material_files import packed, unpacked
 from texsyn.models import METHODS
 
-FORMAT = 1
+PLAIN, SHEETS = 1, 2  #: formats of files: fitted on one picture, or on several sheets, stacks of maps, with masks
 OnProgress = Callable[[float, str], None]
 #: what a plane is asked through: a region's pixels, (h, w, c) in the exemplar's number type; may be called from threads
 Window = Callable[[Region], np.ndarray]
@@ -87,6 +88,8 @@ class TextureModel(ABC):
     config_type: ClassVar[type]
     #: pixels depend on a bounded neighbourhood of the plane, so that render() exists
     local: bool = False
+    #: fit() and from_tensors() take a Material too: several sheets, stacks of maps, masks
+    takes_material: ClassVar[bool] = False
 
     def __init__(self, exemplar: Picture | Material, config: Any, device: str = "cpu") -> None:
         #: what it was fitted on; a picture is a material of one sheet
@@ -117,21 +120,34 @@ class TextureModel(ABC):
 
     @classmethod
     @abstractmethod
-    def from_tensors(cls, exemplar: Picture, config: Any, tensors: Mapping[str, Tensor], device: str) -> TextureModel:
-        """The inverse of tensors(); raises InputError when shapes or types do not belong together."""
+    def from_tensors(cls, exemplar: Any, config: Any, tensors: Mapping[str, Tensor], device: str) -> TextureModel:
+        """The inverse of tensors(); raises InputError when shapes or types do not belong together.
+
+        exemplar: the Picture that was fitted, or a Material where takes_material says so.
+        """
 
     @property
     def halo(self) -> int:
         """How far, in output pixels, a pixel of render() looks for its inputs."""
         raise NotImplementedError(f"{self.method} pictures are made whole: pixels depend on all of it")
 
-    def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
+    def map_number(self, part: str) -> int:
+        """Which of the maps of a stack has this name, or alone has this part in its name. Raises ValueError."""
+        names = [one.name for one in self.material.sheets[0].maps]
+        found = [k for k, name in enumerate(names) if part in (name, Path(name).stem)]
+        found = found or [k for k, name in enumerate(names) if part.lower() in name.lower()]
+        if len(found) != 1 or not part:
+            raise ValueError(f"map {part!r} names {len(found)} of the maps {', '.join(names)}; give a part of one name")
+        return found[0]
+
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
         """The infinite picture of a seed, as a function from a region to its pixels.
 
         Any region, negative and far away ones too, equals the same part of any larger one, bit for bit, in whatever
         order and from however many threads it is asked for. What neighbouring regions share is kept for a while, so
         ask one plane for many regions rather than many planes for one each. With a period the plane repeats: a region
-        of that size tiles. Raises NotImplementedError for models that are not local.
+        of that size tiles. number: which of the maps of a stack is shown; maps of one seed fit each other to the pixel.
+        Raises NotImplementedError for models that are not local.
         """
         raise NotImplementedError(f"{self.method} pictures are made whole; fit an endless model to render regions")
 
@@ -164,21 +180,16 @@ class TextureModel(ABC):
 
         from texsyn import __version__
 
+        about, arrays = packed(self.material)
         header = {
-            "format": FORMAT,
+            "format": SHEETS if "sheets" in about else PLAIN,
             "method": self.method,
             "config": dataclasses.asdict(self.config),
             "fit_seed": self.fit_seed,
-            "exemplar": {
-                "mode": self.exemplar.mode,
-                "name": self.exemplar.name,
-                "sha256": self.exemplar.sha256,
-            },
+            **about,
             "texsyn": __version__,
         }
-        tensors = {"exemplar": torch.from_numpy(np.ascontiguousarray(self.exemplar.pixels))}
-        if self.exemplar.icc_profile:
-            tensors["icc_profile"] = torch.frombuffer(bytearray(self.exemplar.icc_profile), dtype=torch.uint8)
+        tensors = {k: torch.from_numpy(np.require(a, requirements=["C", "W"])) for k, a in arrays.items()}
         tensors |= {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.tensors().items()}
         made: bytes = safetensors_bytes(tensors, metadata={"texsyn": json.dumps(header)})
         return made
@@ -220,8 +231,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{Path(path).name}: cannot be read as a texsyn model ({_one_line(e)})") from e
     if not isinstance(header, dict) or "method" not in header:
         raise InputError(f"{Path(path).name}: a safetensors file, but not one that texsyn wrote")
-    if header.get("format") != FORMAT:
-        raise InputError(f"{Path(path).name}: model format {header.get('format')!r}, this version reads {FORMAT}")
+    if header.get("format") not in (PLAIN, SHEETS):
+        raise InputError(
+            f"{Path(path).name}: model format {str(header.get('format'))[:80]}, this version reads {PLAIN} and {SHEETS}"
+        )
+    if (header["format"] == SHEETS) != ("sheets" in header):
+        raise InputError(f"{Path(path).name}: not a usable texsyn model (its format and its contents disagree)")
     if header["method"] not in list(METHODS):  # a list, since the header may hold what cannot be hashed
         raise InputError(f"{Path(path).name}: method {str(header['method'])[:80]!r} is not one of {', '.join(METHODS)}")
     return header
@@ -236,27 +251,24 @@ def load(path: str | Path, *, device: str = "cpu") -> TextureModel:
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError, ValueError) as e:
         raise InputError(f"{name}: damaged model file ({_one_line(e)})") from e
-    about = header.get("exemplar", {})
     try:
-        icc = tensors.pop("icc_profile", None)
-        exemplar = Picture(
-            pixels=tensors.pop("exemplar").numpy(),
-            mode=about["mode"],
-            name=str(about.get("name", "")),
-            icc_profile=None if icc is None else icc.numpy().tobytes(),
-        )
-        if exemplar.sha256 != about.get("sha256"):
-            raise ValueError("the exemplar inside does not match its checksum")
+        learned = {k.removeprefix("model."): tensors.pop(k) for k in list(tensors) if k.startswith("model.")}
+        arrays = {k: t.numpy() for k, t in tensors.items()}
+        material = unpacked(header, arrays)
+        if arrays:
+            raise ValueError(f"{sorted(arrays)[0]!r} is nothing that belongs to a model")
         cls = model_class(header["method"])
+        if header["format"] == SHEETS and not cls.takes_material:
+            raise ValueError(f"{cls.method} takes one picture, and no sheets")
+        exemplar = material if header["format"] == SHEETS else material.picture
         config = make_config(cls.config_type, header["config"])
-        learned = {k.removeprefix("model."): t for k, t in tensors.items()}
         for key, t in learned.items():
             if t.is_floating_point() and not bool(torch.isfinite(t).all()):
                 raise ValueError(f"{key} has a NaN or an infinite value")
         model = cls.from_tensors(exemplar, config, learned, device)
         model.fit_seed = int(header.get("fit_seed", 0))
         return model
-    except (KeyError, ValueError, TypeError, AttributeError) as e:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
         raise InputError(f"{name}: not a usable texsyn model ({_one_line(e)})") from e
 
 

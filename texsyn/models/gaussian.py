@@ -78,7 +78,8 @@ class Gaussian(TextureModel):
         watch.step(1.0, "done")
         return _synthesis(pixels, self.exemplar)
 
-    def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+        assert number == 0, number
         blocks = self._blocks(seed, period, Watch())
         return lambda region: _synthesis(blocks.window(region), self.exemplar).pixels
 

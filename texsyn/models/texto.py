@@ -128,6 +128,7 @@ class Texto(TextureModel):
 
     method = "texto"
     config_type = TextoConfig
+    takes_material = True
 
     def __init__(
         self,

@@ -194,7 +194,8 @@ class Texto2018(TextureModel):
         watch.step(1.0, "done")  # nothing after the last average but the exemplar's depth
         return Synthesis(self._pixels(U), None, evidence)
 
-    def plane(self, *, seed: int, period: Period = ENDLESS) -> Window:
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+        assert number == 0, number
         start = self._start_of(seed, period)
 
         @one_torch_thread()
