@@ -252,7 +252,15 @@ def draw(
     made = _made(model, size, seed, tile, watch, job)
     if wishes.copy_limit is not None:
         made = _limited(model, made, wishes.copy_limit, period_of(tile, size), seed)
-    about = {
+    about = order_of(model, size, seed, tile)
+    if said := wishes.said():
+        about["wishes"] = said
+    return _result(model.material, made, about, f"{model.method} {size}", began, job, wishes)
+
+
+def order_of(model: TextureModel, size: Size, seed: int, tile: str) -> dict[str, Any]:
+    """What of a recipe is known before the picture is made."""
+    return {
         "method": model.method,
         "settings": dataclasses.asdict(model.config),
         "size": str(size),
@@ -261,9 +269,30 @@ def draw(
         "fit_seed": model.fit_seed,
         "device": str(model.device),
     }
-    if said := wishes.said():
-        about["wishes"] = said
-    return _result(model.material, made, about, f"{model.method} {size}", began, job, wishes)
+
+
+def recipe_of(order: Mapping[str, Any], given: Sequence[Sequence[Picture]], more: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe: the order, the exemplars that were given, each a stack of maps, and more."""
+    exemplar = given[0][0]
+    recipe = {
+        "schema": RECIPE_SCHEMA,
+        "texsyn": texsyn.__version__,
+        **order,
+        "exemplar": {"name": exemplar.name, "size": str(exemplar.size), "sha256": exemplar.sha256},
+        "torch": torch.__version__,
+        **more,
+    }
+    if len(given[0]) > 1:
+        recipe["maps"] = [{"name": one.name, "sha256": one.sha256} for one in given[0]]
+    if len(given) > 1:
+        recipe["exemplars"] = [{"name": maps[0].name, "sha256": maps[0].sha256} for maps in given]
+    return recipe
+
+
+def exemplars_of(material: Material) -> list[tuple[Picture, ...]]:
+    """The exemplars that a material was made of, each a stack of maps."""
+    first = {sheet.exemplar: sheet.maps for sheet in reversed(material.sheets)}
+    return [maps for _, maps in sorted(first.items())]
 
 
 def _job_of(model: TextureModel) -> Job:
@@ -314,8 +343,8 @@ def _result(
     wishes: Wishes,
 ) -> Result:
     material = Material.of(what)
-    given = {sheet.exemplar: sheet.maps for sheet in reversed(material.sheets)}
-    given |= dict(enumerate(job.given if job else ()))
+    given = exemplars_of(material)
+    given[: len(job.given) if job else 0] = job.given if job else ()
     exemplar, pictures = given[0][0], []
     for number, pixels in enumerate((made.pixels, *made.others)):
         first = material.sheets[0].maps[number]
@@ -328,28 +357,18 @@ def _result(
     image, source = pictures[0], made.source
     if source is not None and job is not None:
         source = job.originals(source)
-    recipe = {
-        "schema": RECIPE_SCHEMA,
-        "texsyn": texsyn.__version__,
-        **about,
-        "exemplar": {"name": exemplar.name, "size": str(exemplar.size), "sha256": exemplar.sha256},
-        "pixels_sha256": image.sha256,
-        "torch": torch.__version__,
-        "seconds": round(time.perf_counter() - began, 3),
-        "evidence": made.evidence,
-    }
+    seconds = round(time.perf_counter() - began, 3)
+    more = {"pixels_sha256": image.sha256, "seconds": seconds, "evidence": made.evidence}
+    recipe = recipe_of(about, given, more)
     maps = {}
     if len(pictures) > 1:
         names = [one.name for one in material.sheets[0].maps]
         maps = dict(zip(names, pictures, strict=True))
-        recipe["maps"] = [{"name": one.name, "sha256": one.sha256} for one in given[0]]
     if made.source is not None:
         recipe |= _copied(material, made.source)
-    if source is not None and material.n_exemplars > 1:
-        if source.shape[2] == 3:
-            count = np.bincount(source[..., 2].reshape(-1), minlength=material.n_exemplars)
-            recipe["shares"] = [round(float(share), 4) for share in count / count.sum()]
-        recipe["exemplars"] = [{"name": p.name, "sha256": p.sha256} for _, (p, *_) in sorted(given.items())]
+    if source is not None and source.shape[2] == 3 and material.n_exemplars > 1:
+        count = np.bincount(source[..., 2].reshape(-1), minlength=material.n_exemplars)
+        recipe["shares"] = [round(float(share), 4) for share in count / count.sum()]
     return Result(image, recipe, None if job is not None and job.resampled else source, maps)
 
 
