@@ -1,37 +1,28 @@
-"""Changes to an existing picture, made of its own pixels: tileable() makes it wrap without a seam.
+"""Changes to an existing picture: fill() makes a part of it anew, tileable() a band that then wraps without a seam.
 
-The picture is its own exemplar, and its map of source coordinates the identity, but for a band along the edges that
-are to meet. There the map is made anew, coarse to fine, on the torus: rounds of patches and votes at the coarse levels
-(as in Wexler, Shechtman and Irani 2007, "Space-time completion of video", section 2, with transported instead of
-nearest patches), coherent corrections at the finer ones (texsyn.coordinates). No patch of the picture holds the seam,
-so none can bring it back.
+The picture is (with others, if wanted) its own exemplar, and its map of source coordinates the identity, but for the
+part that is free. There the map is made as balanced Texto makes one (texsyn.painting), with the known pixels put back
+after every step, so that patches across the border decide what fits. Wexler, Shechtman and Irani 2007, "Space-time
+completion of video", section 2, complete by nearest patches; here they are transported, or the hole would fill with
+what fits anywhere, the plain background.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from texsyn.ascent import Canvas
-from texsyn.atlas import Level
 from texsyn.blocks import Period, period_of
-from texsyn.coordinates import children, correct, inside, take, vote, wrap
-from texsyn.images import InputError, Picture, Region, Size
+from texsyn.images import InputError, Picture, Size
 from texsyn.models.base import Synthesis, Watch
 from texsyn.models.texto import Texto, TextoConfig, transport_all
-from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.painting import Painting
-from texsyn.patches import windows
-from texsyn.pyramid import coarser, pyramid
+from texsyn.pyramid import pyramid
 
-RING = 3  # pixels of the coarsest level
-ROUNDS = 12  # of transport and votes at a coarse level
-BATCH, STEP = 64, 0.1  # patches between two moves of psi; c of its step c m0 J / sqrt(t)
-FINE_VOTES, FINE_CORRECTIONS = 6, 2
+RING = 3  # pixels of the coarsest level that are made beyond a border which does not wrap
 
 
 def default_band(picture: Picture) -> int:
@@ -62,77 +53,13 @@ def tileable(
     result. Raises ValueError for a tile other than "x", "y" or "xy" or a band that leaves nothing, InputError for a
     picture below 16x16.
     """
-    watch, band = watch or Watch(), check(picture, tile, band)
-    model = Texto(picture, TextoConfig(), device)
-    source: Tensor | None = None
-    with one_torch_thread():
-        for level in reversed(model.levels):
-            watch.step(4.0 ** -(level.number + 1), f"level {level.number}: {level.size}")
-            free = _band(level, tile, band)
-            whole = Region(0, 0, level.size.height, level.size.width)
-            identity = _identity(level)
-            finer = identity if source is None else children(source, coarser(whole), whole, level.size)
-            source = torch.where(free[..., None], finer, identity)
-            if level in model.transported:
-                source = _complete(level, source, free)
-            for k in range(FINE_VOTES + FINE_CORRECTIONS):
-                u = _voted(level, source, free) if k < FINE_VOTES else take(level.codes, source)
-                better = correct(wrap(u, level.w // 2), wrap(source, 1), level.codes, level.w)
-                source = torch.where(free[..., None], better, source)
-    watch.step(1.0, "done")
-    assert source is not None
-    at = source.cpu().numpy()
-    changed = float(np.mean(free.cpu().numpy()))
-    return Synthesis(picture.pixels[at[..., 0], at[..., 1]], at, [{"level": 0, "made_anew": round(changed, 4)}])
-
-
-def _band(level: Level, tile: str, band: int) -> Tensor:
-    """(h, w) bool: what lies within band pixels of the edges that meet, at a level's scale, rounded up."""
-    n = -(-band // 2**level.number)
+    size, band = picture.size, check(picture, tile, band)
     rows, columns = (
-        torch.tensor([axis in tile and (i < n or i >= side - n) for i in range(side)], device=level.codes.device)
-        for axis, side in (("y", level.size.height), ("x", level.size.width))
+        np.array([axis in tile and (i < band or i >= side - band) for i in range(side)])
+        for axis, side in (("y", size.height), ("x", size.width))
     )
-    return rows[:, None] | columns[None, :]
-
-
-def _complete(level: Level, source: Tensor, free: Tensor) -> Tensor:
-    """Rounds of transport for every patch that touches the band, and of votes for the pixels in it.
-
-    Plain nearest patches would fill the band with what fits anywhere, the plain background. So psi moves against what
-    was just used, as in the passes of balanced Texto.
-    """
-    r, u = level.w // 2, take(level.codes, source)
-    touched = wrap(free, r).unfold(0, level.w, 1).unfold(1, level.w, 1).any(-1).any(-1)
-    where = touched.nonzero()
-    psi = torch.zeros(level.n_atoms, dtype=torch.float64, device=u.device)
-    t, unit = 0, 0.0
-    for k in range(ROUNDS):
-        views = windows(wrap(u, r), level.w)
-        hashes = NoiseField(0, level.number, k).bits(Region(0, 0, 1, len(where)))[0]
-        for rows in where[torch.from_numpy(np.argsort(hashes, kind="stable")).to(where.device)].split(BATCH):
-            y, x = rows.unbind(1)
-            patches = views[y, x].reshape(len(rows), -1)
-            atom = level.assign(patches, psi.round())
-            if t == 0:  # m0, in squared code values; 1 keeps a flat picture moving
-                unit = 1 + (patches.float() - 128 - level.index.y[atom]).square().sum(1).double().mean().item()
-            source[y, x] = level.coordinates(atom)
-            t += 1
-            used = torch.zeros_like(psi).scatter_add_(0, atom, torch.ones_like(psi[atom])) / psi.new_tensor(len(rows))
-            psi += STEP * unit * level.n_atoms / math.sqrt(t) * (1 / level.n_atoms - used)
-        u = _voted(level, source, free)
-    return torch.where(free[..., None], source, _identity(level))
-
-
-def _identity(level: Level) -> Tensor:
-    rows, columns = (torch.arange(n, dtype=torch.int32, device=level.codes.device) for n in level.codes.shape[:2])
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
-
-
-def _voted(level: Level, source: Tensor, free: Tensor) -> Tensor:
-    """The picture: votes in the band, the level's own codes elsewhere."""
-    u = vote(level.codes, inside(wrap(source, level.w // 2), level.size, level.w), level.w)
-    return torch.where(free[..., None], u, level.codes)
+    model = Texto(picture, TextoConfig(), device)
+    return fill(model, rows[:, None] | columns[None, :], seed=0, tile=tile, watch=watch)
 
 
 def fill(model: Texto, free: np.ndarray, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:

@@ -213,9 +213,8 @@ def _near_the_end(region: Region, ends: Period) -> tuple[Tensor, Tensor]:
 
 def account(level: Level, source: Tensor, m0: float | None = None, canvas: Canvas | None = None) -> dict[str, Any]:
     """Shares that a level's map gives to the atoms: L1 distance to theirs, and what sampling alone would give."""
-    found = level.atoms_of(source).reshape(-1)
     touched = None if canvas is None else canvas.touched(level.w)
-    found = found[found >= 0] if touched is None else found[touched.reshape(-1) & (found >= 0)]
+    found = level.atoms_of(source.reshape(-1, 2) if touched is None else source[touched])
     share = torch.bincount(found, minlength=level.n_atoms).double() / max(1, len(found))
     mass = torch.full_like(share, 1 / level.n_atoms) if level.mass is None else level.mass.to(share)
     spread = (mass * (1 - mass)).sqrt().sum().item() if level.mass is not None else math.sqrt(level.n_atoms)

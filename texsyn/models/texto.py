@@ -132,15 +132,14 @@ class Texto(TextureModel):
 
     def __init__(
         self,
-        exemplar: Picture,
+        exemplar: Picture | Material,
         config: TextoConfig | None = None,
         device: str = "cpu",
         psi: dict[int, Tensor] | None = None,
     ) -> None:
         """psi: for each transported level (K, J) int32, frozen potentials; None in balanced mode."""
         config = config or TextoConfig()
-        self.material = Material.of(exemplar)
-        super().__init__(self.material.picture, config, device)
+        super().__init__(exemplar, config, device)
         self.local = config.endless
         self.psi = psi
         self.atlas = Atlas(self.material, config.patch_size, config.coarsest_side, self.device)
@@ -230,7 +229,7 @@ class Texto(TextureModel):
     def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
         """See TextureModel.plane(). number: which of the material's maps is shown; they fit each other."""
         if not self.config.endless:
-            return super().plane(seed=seed, period=period)
+            return super().plane(seed=seed, period=period, number=number)
         return self._window(self._maps(seed, period, keep=True), number)
 
     def render(self, region: Region, *, seed: int, period: Period = ENDLESS) -> Tensor:
