@@ -34,7 +34,9 @@ from texsyn.cli import main, report
 from texsyn.images import Picture, load, read_recipe, save
 from texsyn.models import METHODS
 
-VERBS = ("synth", "fit", "sample", "render", "tileable", "batch", "info", "doctor", "score", "apply", "web")
+VERBS = (
+    "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web"
+)  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")
 SETTINGS = {  # that make each method quick enough for a test, and its pictures bad

@@ -46,6 +46,7 @@ FLOORS = {
     "texsyn.synthesis": 3,
     "texsyn.recipes": 3,
     "texsyn.render": 3,
+    "texsyn.repro": 3,
     "texsyn.cluster": 3,
     "texsyn.batch": 3,
     "texsyn.web": 3,

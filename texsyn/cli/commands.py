@@ -445,6 +445,7 @@ def _publish(result: Any, target: str, overwrite: bool, metadata: bool, talk: Ta
 from texsyn.cli import apply as _apply  # noqa: E402, F401 (verbs that need what stands above)
 from texsyn.cli import batch as _batch  # noqa: E402, F401
 from texsyn.cli import render as _render  # noqa: E402, F401
+from texsyn.cli import repro as _repro  # noqa: E402, F401
 from texsyn.cli import synth as _synth  # noqa: E402, F401
 from texsyn.cli import tileable as _tileable  # noqa: E402, F401
 from texsyn.cli import web as _web  # noqa: E402, F401
