@@ -24,17 +24,16 @@ from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-import texsyn
 from texsyn.blocks import Period, period_of
 from texsyn.images import MAX_SIDE, OutputError, Region, Size
+from texsyn.images.depth import to_half
 from texsyn.images.partial import Partial
 from texsyn.images.picture import printable
 from texsyn.images.tiled import Layout, kind_of
 from texsyn.models.base import Cancel, Cancelled, OnProgress, TextureModel, Watch, Window
 from texsyn.ot.nearest import one_torch_thread
-from texsyn.synthesis import RECIPE_SCHEMA, as_size, fresh_seed
+from texsyn.synthesis import as_size, exemplars_of, fresh_seed, order_of, recipe_of
 
 JOB = 1024  # least side of what one worker renders and the log counts; small tiles are made several at a time
 STRIP = 8192  # pixels: jobs are taken from strips of this width, so that what neighbours share is still there
@@ -74,6 +73,7 @@ def to_file(
     seed: int | None = None,
     region: Region | None = None,
     tile: str = "none",
+    map: str | None = None,
     block: int = 1024,
     workers: int | None = None,
     metadata: bool = True,
@@ -85,9 +85,10 @@ def to_file(
     """Write a picture of any size to a .tif (tiled BigTIFF) or .zarr (version 3) and return its recipe.
 
     size: of the picture, which is the plane's window with its top left corner at (0, 0); a Region is any other window.
-    With tile ("x", "y", "xy") the plane repeats after that size, and region may be a window of it. block: side of the
-    written tiles, a multiple of 16. workers: threads, by default one a core. seed: None draws one, or takes that of the
-    unfinished picture that is resumed.
+    With tile ("x", "y", "xy") the plane repeats after that size, and region may be a window of it. map: a part of the
+    name of one of a stack's maps, by default the first; those of one seed fit each other to the pixel. block: side of
+    the written tiles, a multiple of 16. workers: threads, by default one a core. seed: None draws one, or takes that of
+    the unfinished picture that is resumed.
 
     The target appears when it is complete. Until then target.part and its log hold what is done, also after an
     exception, a signal or a power cut: resume=True goes on from there, to the same bytes. overwrite=True replaces a
@@ -96,8 +97,8 @@ def to_file(
     Raises ValueError for wrong arguments, OutputExists, OutputError (also when the disk is too small), Cancelled.
     """
     planned = plan(
-        model, target, size, seed=seed, region=region, tile=tile, block=block, workers=workers, metadata=metadata,
-        resume=resume, overwrite=overwrite,
+        model, target, size, seed=seed, region=region, tile=tile, map=map, block=block, workers=workers,
+        metadata=metadata, resume=resume, overwrite=overwrite,
     )  # fmt: skip
     return planned.run(Watch(on_progress, cancel))
 
@@ -112,6 +113,7 @@ class Plan:
     region: Region  #: of the plane
     period: Period
     seed: int
+    number: int  #: of the map that is shown
     workers: int
     recipe: dict[str, Any]  #: enough to make the picture again; nothing in it differs between two runs
     identity: dict[str, Any]  #: what has to be equal for an unfinished picture to be resumed
@@ -130,6 +132,10 @@ class Plan:
     def memory_bytes(self) -> int:
         """Peak memory of the process, about; it does not depend on the picture's size."""
         return _memory(self.model, self.layout, self.workers)
+
+    def window(self, seed: int) -> Window:
+        """The plane of a seed that is shown."""
+        return self.model.plane(seed=seed, period=self.period, number=self.number)
 
     @property
     def disk_bytes(self) -> int:
@@ -162,7 +168,7 @@ class Plan:
         square = [(i, j) for i in range(min(grid.rows, 2)) for j in range(min(grid.columns, 2))]
 
         def sample(worker: int) -> list[float]:
-            window, stamps = self.model.plane(seed=self.seed + worker, period=self.period), [time.perf_counter()]
+            window, stamps = self.window(self.seed + worker), [time.perf_counter()]
             for i, j in square:
                 # from the second row and column on, so that blocks of coarse levels are met at their middle
                 job = Region((i + 1) * grid.side.height, (j + 1) * grid.side.width, shape.height, shape.width)
@@ -202,7 +208,7 @@ class Plan:
     @one_torch_thread()
     def _fill(self, out: Partial, watch: Watch) -> None:
         """Render and write the jobs that are not done. What was finished is logged, whatever ends it."""
-        window = self.model.plane(seed=self.seed, period=self.period)
+        window = self.window(self.seed)
         missing = (i for i in range(self.grid.n) if i not in out.done)
         n_before = len(out.done)
         stop, unlogged, logged_at = threading.Event(), list[int](), time.monotonic()
@@ -250,8 +256,13 @@ class Plan:
                     raise Cancelled("cancelled by the caller")
                 here = pixels[y : y + side, x : x + side]
                 at = Region(self.region.top + job.top + y, self.region.left + job.left + x, *here.shape[:2])
-                here[...] = window(at)
+                here[...] = as_stored(window(at), self.layout)
         return pixels
+
+
+def as_stored(pixels: np.ndarray, layout: Layout) -> np.ndarray:
+    """Pixels in the number type of the file."""
+    return to_half(pixels)[0] if layout.dtype == "float16" else pixels
 
 
 def plan(
@@ -262,6 +273,7 @@ def plan(
     seed: int | None = None,
     region: Region | None = None,
     tile: str = "none",
+    map: str | None = None,
     block: int = 1024,
     workers: int | None = None,
     metadata: bool = True,
@@ -269,7 +281,7 @@ def plan(
     overwrite: bool = False,
 ) -> Plan:
     """The checked arguments of to_file(), to ask for its costs first. ValueError for wrong ones."""
-    path, exemplar = os.fsdecode(target), model.exemplar
+    path = os.fsdecode(target)
     kind = kind_of(path)
     if not model.local:
         raise ValueError(
@@ -281,7 +293,7 @@ def plan(
     if isinstance(size, Region):
         whole, region = size.size, size
     else:
-        whole = as_size(size, exemplar.size)
+        whole = as_size(size, model.exemplar.size)
         region = region or Region(0, 0, whole.height, whole.width)
     period = period_of(tile, whole)
     _check_range(region, whole)
@@ -289,18 +301,19 @@ def plan(
         raise ValueError(f"workers={workers} should be from 1 to {MAX_WORKERS}")
     if seed is not None and not 0 <= seed < 2**63:
         raise ValueError(f"seed={seed} should be from 0 to {2**63 - 1}")
-    layout = Layout(
-        region.size, block, exemplar.channels, exemplar.pixels.dtype.name, exemplar.mode, exemplar.icc_profile
-    )
+    number = 0 if map is None else model.map_number(map)
+    shown = model.material.sheets[0].maps[number]
+    dtype = "float16" if shown.half else shown.pixels.dtype.name
+    layout = Layout(region.size, block, shown.channels, dtype, shown.mode, shown.icc_profile)
     if seed is None and resume:
         earlier = (Partial(path, kind, layout, {}).earlier() or {}).get("seed")
         seed = earlier if isinstance(earlier, int) else None
     seed = fresh_seed() if seed is None else seed
-    recipe = _recipe(model, whole, region, tile, seed)
+    recipe = _recipe(model, whole, region, tile, seed, number)
     grid = _Grid(layout.size, layout.tile)
     identity = {"model": recipe["model_sha256"], "block": block, "metadata": metadata}
     identity |= {
-        key: recipe.get(key) for key in ("seed", "size", "region", "tile", "period", "texsyn", "torch", "device")
+        key: recipe.get(key) for key in ("seed", "size", "region", "tile", "period", "map", "texsyn", "torch", "device")
     }
     identity |= {"jobs": f"{grid.side} in strips of {grid.per_strip}"}
     return Plan(
@@ -310,6 +323,7 @@ def plan(
         region=region,
         period=period,
         seed=seed,
+        number=number,
         workers=workers or _default_workers(model, layout),
         recipe=recipe,
         identity=identity,
@@ -345,24 +359,17 @@ def _check_range(region: Region, size: Size) -> None:
         raise ValueError(f"region at {region.left},{region.top}: corners lie at most {FARTHEST} pixels from 0,0")
 
 
-def _recipe(model: TextureModel, whole: Size, region: Region, tile: str, seed: int) -> dict[str, Any]:
-    exemplar = model.exemplar
-    recipe = {
-        "schema": RECIPE_SCHEMA,
-        "texsyn": texsyn.__version__,
-        "method": model.method,
-        "settings": dataclasses.asdict(model.config),
-        "size": str(region.size),
+def _recipe(model: TextureModel, whole: Size, region: Region, tile: str, seed: int, number: int) -> dict[str, Any]:
+    more = {
         "region": f"{region.left},{region.top},{region.width},{region.height}",
-        "seed": seed,
-        "tile": tile,
-        "fit_seed": model.fit_seed,
-        "exemplar": {"name": exemplar.name, "size": str(exemplar.size), "sha256": exemplar.sha256},
         "model_sha256": hashlib.sha256(model.to_bytes()).hexdigest(),
-        "torch": torch.__version__,
-        "device": str(model.device),
     }
-    return recipe if tile == "none" else recipe | {"period": str(whole)}
+    if tile != "none":
+        more["period"] = str(whole)
+    maps = model.material.sheets[0].maps
+    if len(maps) > 1:
+        more["map"] = maps[number].name
+    return recipe_of(order_of(model, region.size, seed, tile), exemplars_of(model.material), more)
 
 
 def _memory(model: TextureModel, layout: Layout, workers: int) -> int:

@@ -22,13 +22,14 @@ def render_array(
     *,
     period: Period = ENDLESS,
     region: Region | None = None,
+    map: str | None = None,
 ) -> Any:
-    """The window of a plane as a lazy dask.array.Array (h, w, c) in the exemplar's number type.
+    """The window of a plane as a lazy dask.array.Array (h, w, c) in the map's number type.
 
     model: of a local method, or the path of its file, which all workers must then see. size: Size or (height, width),
     with the top left corner at (0, 0); or None, with a region anywhere. chunks: side, or (height, width), of a block,
-    counted from the window's own corner; on several machines make it 4096, see render_block. Equal arguments give equal
-    keys.
+    counted from the window's own corner; on several machines make it 4096, see render_block. map: a part of
+    the name of one of a stack's maps, by default the first. Equal arguments give equal keys.
 
     Any scheduler will do. With scheduler="processes" the model goes along with every block, because that one keeps no
     data in its workers: give the path there. Raises ValueError for a model that is not local.
@@ -41,9 +42,10 @@ def render_array(
     if region is None:
         region = Region(0, 0, *(size.height, size.width) if isinstance(size, Size) else size)  # type: ignore[misc]
     step = Size(*chunks) if isinstance(chunks, tuple) else Size(chunks, chunks)
-    exemplar, packed = local(model).exemplar, pack(model)
+    found, packed = local(model), pack(model, map=map)
+    shown = found.material.sheets[0].maps[packed.number]
     sides = dask.array.core.normalize_chunks(
-        (step.height, step.width, -1), (region.height, region.width, exemplar.channels), dtype=exemplar.pixels.dtype
+        (step.height, step.width, -1), (region.height, region.width, shown.channels), dtype=shown.pixels.dtype
     )
     return dask.array.map_blocks(
         _block_at,
@@ -53,8 +55,8 @@ def render_array(
         seed=seed,
         period=period,
         chunks=sides,
-        dtype=exemplar.pixels.dtype,
-        meta=np.empty((0, 0, 0), exemplar.pixels.dtype),
+        dtype=shown.pixels.dtype,
+        meta=np.empty((0, 0, 0), shown.pixels.dtype),
         name=f"texsyn-{tokenize(packed, str(region), str(step), seed, period)}",
     )
 

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,25 +29,28 @@ class Packed:
     source: bytes | str = field(compare=False, repr=False)
     sha256: str
     device: str
+    number: int = 0  #: of the map that is shown
 
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        return self.sha256, self.device
+    def __dask_tokenize__(self) -> tuple[str, str, int]:
+        return self.sha256, self.device, self.number
 
 
-def pack(model: TextureModel | str | Path) -> Packed:
+def pack(model: TextureModel | str | Path, *, map: str | None = None) -> Packed:
     """A model ready to travel: a path goes as a path, and the file must be visible to the workers; a model as bytes.
 
-    Workers compute on the model's own device, a path's on the CPU. Raises InputError for a file that cannot be read.
+    map: a part of the name of the map of a stack that is shown, by default the first. Workers compute on the model's
+    own device, a path's on the CPU. Raises InputError for a file that cannot be read, ValueError for an unknown map.
     """
+    number = 0 if map is None else local(model).map_number(map)
     if isinstance(model, TextureModel):
         data = model.to_bytes()
-        return Packed(data, hashlib.sha256(data).hexdigest(), str(model.device))
+        return Packed(data, hashlib.sha256(data).hexdigest(), str(model.device), number)
     path = os.path.abspath(model)
-    return Packed(path, _sha256(path), "cpu")
+    return Packed(path, _sha256(path), "cpu", number)
 
 
 def render_block(model: Packed, region: Region, *, seed: int, period: Period = ENDLESS) -> np.ndarray:
-    """A region of the plane, (h, w, c) in the exemplar's number type: what model.plane(seed=seed)(region) gives.
+    """A region of the plane, (h, w, c) in the map's number type: what model.plane(seed=seed, number=...)(region) gives.
 
     The pure function behind everything here, for engines of any kind. The first call in a process loads the model.
     Regions of thousands of pixels a side are made in pieces of limited memory, and cost less than as many small ones
@@ -89,7 +92,7 @@ def _plane(model: Packed, seed: int, period: Period) -> Window:
 
 @lru_cache(maxsize=4)
 def _kept_plane(model: Packed, seed: int, period: Period) -> Window:
-    return _kept_model(model).plane(seed=seed, period=period)
+    return _kept_model(replace(model, number=0)).plane(seed=seed, period=period, number=model.number)
 
 
 @lru_cache(maxsize=2)

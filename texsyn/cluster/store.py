@@ -20,7 +20,7 @@ from texsyn.images import OutputError, Region, Size
 from texsyn.images.partial import Partial
 from texsyn.images.tiled import Layout, ZarrTiles, kind_of
 from texsyn.models.base import Cancel, OnProgress, TextureModel, Watch
-from texsyn.render import Plan, plan
+from texsyn.render import Plan, as_stored, plan
 
 #: most pixels of a task, in parts that are neighbours: where a process begins it needs the coarse levels all around,
 #: so that a square of 1024 alone costs about three times one in a row
@@ -36,6 +36,7 @@ def write_zarr(
     seed: int | None = None,
     region: Region | None = None,
     tile: str = "none",
+    map: str | None = None,
     block: int = 1024,
     metadata: bool = True,
     resume: bool = False,
@@ -49,8 +50,8 @@ def write_zarr(
     to_file() raises, and ConnectionError when the scheduler does not answer or goes away.
     """
     planned = plan(
-        local(model), target, size, seed=seed, region=region, tile=tile, block=block, metadata=metadata,
-        resume=resume, overwrite=overwrite,
+        local(model), target, size, seed=seed, region=region, tile=tile, map=map, block=block,
+        metadata=metadata, resume=resume, overwrite=overwrite,
     )  # fmt: skip
     return run_plan(planned, scheduler, Watch(on_progress, cancel))
 
@@ -74,7 +75,7 @@ def run_plan(planned: Plan, scheduler: str, watch: Watch | None = None) -> dict[
 
 def _fill(planned: Plan, dask: Engine, out: Partial, watch: Watch) -> None:
     """Have the parts that are not done rendered and written, and log them as they come."""
-    model, grid = dask.send(pack(planned.model)), planned.grid
+    model, grid = dask.send(replace(pack(planned.model), number=planned.number)), planned.grid
     layout = replace(planned.layout, recipe=None, icc_profile=None)  # what the description holds already
     missing = [i for i in range(grid.n) if i not in out.done]
     n_before = len(out.done)
@@ -107,6 +108,6 @@ def _write_parts(
         pixels = render_block(model, here, seed=seed, period=period)
         if not os.path.exists(os.path.join(part, "zarr.json")):
             raise OutputError(f"{Path(part).name}: is gone, or not where this worker could see it")
-        tiles.write(job.top, job.left, pixels)
+        tiles.write(job.top, job.left, as_stored(pixels, layout))
     tiles.sync()
     return list(jobs)
