@@ -93,13 +93,17 @@ class Painting:
             source = mend(level, wrap(level.settled(source), margin), whole, ends)
         for k in range(manner.fine_votes + manner.fine_corrections):
             u = self._voted(level, source) if k < manner.fine_votes else canvas.impose(take(level.codes, source))
-            source = self._steered(level, source, self._correct(level, u, source))
-        if level.number == 0 and canvas.wanted is not None:
-            for _ in range(STEERED):
-                if self._miss(level, source).abs().max() < CLOSE:
-                    break
-                u = canvas.impose(take(level.codes, source))
-                source = self._steered(level, source, self._correct(level, u, source))
+            source = self._steered(level, self._correct(level, u, source))
+        return source
+
+    def finish(self, level: Level, source: Tensor) -> Tensor:
+        """The map of level 0 with the shares that are wanted, by further corrections; borders move until they fit."""
+        canvas = self.canvases[level.number]
+        for _ in range(STEERED if canvas.wanted is not None else 0):
+            if self._miss(level, source).abs().max() < CLOSE:
+                break
+            u = canvas.impose(take(level.codes, source))
+            source = self._steered(level, self._correct(level, u, source))
         return source
 
     def _voted(self, level: Level, source: Tensor) -> Tensor:
@@ -151,7 +155,7 @@ class Painting:
 
     # ---- shares of several exemplars
 
-    def _steered(self, level: Level, before: Tensor, source: Tensor) -> Tensor:
+    def _steered(self, level: Level, source: Tensor) -> Tensor:
         """source, and the prices moved against what its shares miss."""
         wanted = self.canvases[level.number].wanted
         if wanted is not None and self.prices is not None:

@@ -462,7 +462,7 @@ class Texto(TextureModel):
         for level in self.corrected:
             watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
             source = painting.correct(level, painting.down(level, source))
-        return source
+        return painting.finish(self.levels[0], source)
 
     def _between(self, painting: Painting, tori: list[Size], t: float) -> Tensor:
         """What the finest transported level starts with when it lies between two exemplars.
