@@ -24,6 +24,7 @@ import texsyn
 from texsyn.blocks import period_of
 from texsyn.coordinate_files import apply, load_coordinates
 from texsyn.images import (
+    MAX_PIXELS,
     MAX_SIDE,
     InputError,
     Picture,
@@ -274,9 +275,9 @@ class _Says:
     @property
     def device(self) -> str:
         """The recorded device where it is there, else the best that is."""
-        if "device" in self.recipe:
-            with contextlib.suppress(ValueError):
-                return resolve_device(self.text("device"))
+        recorded = self.text("device") if "device" in self.recipe else "auto"
+        with contextlib.suppress(ValueError):
+            return resolve_device(recorded)
         return resolve_device("auto")
 
     @property
@@ -443,7 +444,7 @@ class _Prepared:
         named, stack = says.exemplars(filled="mask" in [one.role for one in of_wishes])
         names, method, config, device = [one.name for one in named], says.text("method"), says.config, says.device
         shown = says.text("map") if "map" in says.recipe else names[0]
-        if stack and shown not in names:
+        if ("map" in says.recipe and not stack) or shown not in names:
             raise says.broken("map names none of the maps")
         pictures = seek.pictures([*named, *of_wishes])
         given, rest = pictures[: len(named)], pictures[len(named) :]
@@ -467,6 +468,8 @@ class _Prepared:
         field, exemplar = getattr(self.config, "training_side", 1) ** 2, self.given[0]
         if getattr(self.config, "endless", False):
             field = self.config.training_factor**2 * min(self.config.max_atoms, exemplar.size.pixels)
+        if field > MAX_PIXELS:
+            raise self.says.broken(f"its settings ask for a training field of {field} pixels")
         return max(memory_needed(one, exemplar, self.method, self.job) for one in (size, Size(1, field)))
 
 
