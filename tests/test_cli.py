@@ -143,7 +143,10 @@ def smaller(command: str) -> list[str]:
 
 
 def test_every_example_in_the_help_works(run: Run, rock: Path) -> None:
-    shutil.copy(rock, "rock.png")
+    for name in ("rock", "rock_albedo", "rock_normal", "rock_roughness", "moss", "stone"):
+        shutil.copy(rock, f"{name}.png")
+    for ending in ("npy", "tif"):
+        assert run("synth", rock, *QUICK, "--save-coords", f"rock_map.{ending}", "-o", "m.png", "--overwrite").code == 0
     n_examples = 0
     for verb in VERBS:
         done = run(verb, "--help")

@@ -248,7 +248,7 @@ def draw(
 ) -> Result:
     """One picture of a model, as a Result; of a model that was made for a job, as the job and the wishes want it."""
     began, wishes = time.perf_counter(), wishes or Wishes()
-    job = job or _job_of(model)
+    job = job or job_of_model(model)
     made = _made(model, size, seed, tile, watch, job)
     if wishes.copy_limit is not None:
         made = _limited(model, made, wishes.copy_limit, period_of(tile, size), seed)
@@ -295,7 +295,8 @@ def exemplars_of(material: Material) -> list[tuple[Picture, ...]]:
     return [maps for _, maps in sorted(first.items())]
 
 
-def _job_of(model: TextureModel) -> Job:
+def job_of_model(model: TextureModel) -> Job:
+    """The job that a fitted model keeps: to copy from its material, freely."""
     sheets = model.material.sheets
     elements = tuple(sheet.element for sheet in sheets)
     return Job(model.material, None, elements, resampled=any(sheet.resampled for sheet in sheets))

@@ -14,10 +14,10 @@ import click
 
 from texsyn import __version__
 from texsyn.cli import Misuse, printable
-from texsyn.cli.files import checked, load_picture, require_file, targets
+from texsyn.cli.files import checked, load_picture, require_file
 from texsyn.cli.progress import ProgressLine, clock
 from texsyn.cli.talk import Talk
-from texsyn.images import InputError, Picture, Size, check_path, load, parse_size, read_recipe
+from texsyn.images import InputError, Picture, Size, load, parse_size, read_recipe
 from texsyn.images.tiled import look
 from texsyn.models import METHODS
 
@@ -134,102 +134,6 @@ _settings = click.option(
     metavar="KEY=VALUE",
     help="A setting of the method, e.g. passes=32; repeatable. A wrong KEY lists them all.",
 )
-
-
-@texsyn.command(short_help="Learn the texture of IMAGE and keep it in a MODEL file.")
-@click.argument("image", metavar="IMAGE|-")
-@click.option("-o", "--output", required=True, metavar="MODEL", help="Model file to write, e.g. rock.texsyn.")
-@click.option("--overwrite", is_flag=True, help="Replace the output if it exists; refused otherwise.")
-@_seed
-@_method
-@_settings
-@_device
-@_talk
-def fit(
-    image: str,
-    output: str,
-    overwrite: bool,
-    seed: int | None,
-    method: str,
-    settings: tuple[str, ...],
-    device: str,
-    as_json: bool,
-    quiet: bool,
-    verbose: int,
-) -> None:
-    """Learn the texture of IMAGE once and keep it in a MODEL file, for `texsyn sample`.
-
-    \b
-    texsyn fit rock.png -o rock.texsyn
-    texsyn sample rock.texsyn --size 4096x4096 -o rock_big.png
-    """
-    talk = Talk(as_json, quiet, verbose, None)
-    if output == "-" or Path(output).suffix.lower() in PICTURE_ENDINGS:
-        raise Misuse(f"-o: {output!r} is no name for a model: give a file such as rock.texsyn (synth makes pictures)")
-    check_path(output, overwrite=overwrite)
-    exemplar = load_exemplar(image, talk)
-    from texsyn.synthesis import configure, fit_model, fresh_seed, resolve_device
-
-    seed = fresh_seed() if seed is None else seed
-    _load_method(method, talk)
-    config = checked("--set", configure, method, _parse_settings(settings), whole=False)
-    where = checked("--device", resolve_device, device)
-    _require_memory(exemplar.size, exemplar, method)
-    with talk.line:
-        model = fit_model(exemplar, method, config, seed=seed, device=where, watch=_watch(talk.line))
-        model.save(output, overwrite=overwrite)
-    n_bytes = Path(output).stat().st_size
-    talk.result({"output": output, "method": method, "seed": seed, "bytes": n_bytes})
-    talk.say(f"{output}: {method} model, seed {seed}, {n_bytes / 1e6:.1f} MB")
-
-
-@texsyn.command(short_help="Draw pictures of any size from a MODEL.")
-@click.argument("model_file", metavar="MODEL")
-@_size
-@_tile
-@_output
-@_many
-@_seed
-@_device
-@_talk
-def sample(
-    model_file: str,
-    size_text: str,
-    tile: str,
-    output: str | None,
-    overwrite: bool,
-    no_metadata: bool,
-    count: int,
-    seed: int | None,
-    device: str,
-    as_json: bool,
-    quiet: bool,
-    verbose: int,
-) -> None:
-    """Draw pictures of any size from a MODEL that `texsyn fit` wrote.
-
-    \b
-    texsyn sample rock.texsyn --size 4096x4096 -o rock_big.png
-    texsyn sample rock.texsyn -n 4 -o 'rock_{seed}.png'
-    """
-    talk = Talk(as_json, quiet, verbose, output)
-    require_file(model_file)
-    from texsyn.models.base import load as load_model
-    from texsyn.models.base import read_header
-    from texsyn.synthesis import draw, fresh_seed, resolve_device
-
-    where = checked("--device", resolve_device, device)
-    _load_method(read_header(model_file)["method"], talk)
-    model = load_model(model_file, device=where)
-    size = _size_of(size_text, model.exemplar)
-    seeds = _seeds(fresh_seed() if seed is None else seed, count)
-    outputs = targets(output, model_file, model.exemplar, size, seeds, overwrite)
-    _require_memory(size, model.exemplar, model.method)
-    with talk.line:
-        watch = _watch(talk.line)
-        for i, (target, seed) in enumerate(zip(outputs, seeds, strict=True)):
-            result = draw(model, size, seed=seed, tile=tile, watch=watch.part(i / count, (i + 1) / count))
-            _publish(result, target, overwrite, not no_metadata, talk)
 
 
 @texsyn.command(short_help="Say what FILE is: a picture with its recipe, or a model.")
@@ -444,6 +348,7 @@ def _publish(result: Any, target: str, overwrite: bool, metadata: bool, talk: Ta
 
 from texsyn.cli import apply as _apply  # noqa: E402, F401 (verbs that need what stands above)
 from texsyn.cli import batch as _batch  # noqa: E402, F401
+from texsyn.cli import models as _models  # noqa: E402, F401
 from texsyn.cli import render as _render  # noqa: E402, F401
 from texsyn.cli import repro as _repro  # noqa: E402, F401
 from texsyn.cli import synth as _synth  # noqa: E402, F401

@@ -69,6 +69,8 @@ def targets_of(
     found = []
     for i, seed in enumerate(seeds):
         names = [_target(output, s, k, size, i, seed, len(seeds)) for s, k in zip(sources, kinds, strict=False)]
+        if len(set(names)) < len(names):
+            raise Misuse(f"-o: two of the maps would be written to {max(names, key=names.count)}")
         for name, kind in zip(names, kinds, strict=True):
             checked("-o", check_target, name, mode=kind.mode, dtype=kind.pixels.dtype, size=size, overwrite=overwrite)
         found.append(names)

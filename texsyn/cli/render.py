@@ -52,6 +52,9 @@ class RegionText(click.ParamType):
     help="Write this window of the endless plane; with --tile, of the plane that repeats after --size.",
 )  # fmt: skip
 @_tile
+@click.option(
+    "--map", "part", metavar="NAME", help="A part of the name of one of a stack's maps.  [default: the first]"
+)
 @click.option("-o", "--output", required=True, metavar="OUT", help="Output: .tif (tiled BigTIFF) or .zarr (version 3).")
 @_seed
 @click.option(
@@ -73,6 +76,7 @@ def render(
     size_text: str | None,
     region: Region | None,
     tile: str,
+    part: str | None,
     output: str,
     seed: int | None,
     block: int,
@@ -95,6 +99,7 @@ def render(
     texsyn render rock.texsyn --size 40000x30000 --seed 7 -o huge.tif
     texsyn render rock.texsyn --size 40000x30000 --dry-run -o huge.zarr
     texsyn render rock.texsyn --region -500,20,64,48 --seed 7 -o part.tif
+    texsyn render stack.texsyn --map normal --size 8000x8000 -o n.tif
     """
     talk = Talk(as_json, quiet, verbose, output)
     if output == "-":
@@ -123,11 +128,11 @@ def render(
         raise Misuse("--size: is missing; give the picture's size, or --region for a window")
     try:
         plan = make_plan(
-            model, output, size, seed=seed, region=region, tile=tile, block=block, workers=workers,
+            model, output, size, seed=seed, region=region, tile=tile, map=part, block=block, workers=workers,
             metadata=not no_metadata, resume=resume, overwrite=overwrite,
         )  # fmt: skip
     except ValueError as error:
-        raise Misuse(re.sub(r"^(block|size|region)\b=?", r"--\1 ", str(error))) from error
+        raise Misuse(re.sub(r"^(block|map|size|region)\b=?", r"--\1 ", str(error))) from error
     free = free_memory()
     try:
         plan.check()
@@ -162,6 +167,7 @@ def _costs(plan: Plan, talk: Talk, *, measured: bool) -> dict[str, Any]:
         "type": plan.layout.dtype,
         "seed": plan.seed,
         "exemplar": exemplar.name,
+        "map": plan.recipe.get("map"),
         "tiles": plan.layout.n_tiles,
         "workers": plan.workers,
         "seconds": seconds,

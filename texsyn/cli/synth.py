@@ -39,7 +39,8 @@ from texsyn.images import InputError, Picture
 
 _PICTURE_OPTIONS = ("mask", "source", "exclude", "guide_in", "guide_out", "mix_map", "target")
 
-_wishes = _with(
+#: of what is copied: what a model can keep
+_kept_wishes = _with(
     click.option(
         "--maps", metavar="FILE", multiple=True,
         help="A map of a stack, instead of IMAGE: albedo, normals, roughness...; repeatable, and a pattern such as "
@@ -49,9 +50,22 @@ _wishes = _with(
         "--weight", "weights", metavar="NAME=W", multiple=True,
         help="How much a map counts in matching; NAME is a part of its file name. 0: copied, not matched.",
     ),
+    click.option("--exclude", metavar="FILE", help="Copy nothing from where this is white."),
+    click.option("--mix", metavar="0.7,0.3", help="The share of each of several IMAGEs in the output."),
+    click.option("--scale", type=float, metavar="F", default=1.0, show_default=True, help="Size of IMAGE's elements."),
+    click.option(
+        "--rotate", type=float, metavar="DEG", default=0.0, show_default=True,
+        help="Turn IMAGE's elements counter-clockwise.",
+    ),
+    click.option(
+        "--symmetry", type=click.Choice(["none", "mirror-x", "mirror-y", "mirrors", "turns", "all"]), default="none",
+        show_default=True, help="Copy from mirrored and turned IMAGEs too.",
+    ),
+)  # fmt: skip
+#: of one picture
+_wishes = _with(
     click.option("--mask", metavar="FILE", help="Fill IMAGE where this is white; all other pixels are kept."),
     click.option("--source", metavar="FILE", help="With --mask: fill from this picture instead."),
-    click.option("--exclude", metavar="FILE", help="Copy nothing from where this is white."),
     click.option("--guide-in", metavar="FILE", help="What IMAGE shows where: labels (few colours) or values."),
     click.option("--guide-out", metavar="FILE", help="What the output shall show where; it has the output's size."),
     click.option(
@@ -62,7 +76,6 @@ _wishes = _with(
         "--guide-weight", type=click.FloatRange(0, 8, min_open=True), metavar="W", default=1.0, show_default=True,
         help="How much values count, in channels of IMAGE.",
     ),
-    click.option("--mix", metavar="0.7,0.3", help="The share of each of several IMAGEs in the output."),
     click.option("--mix-map", metavar="FILE", help="Where which of two IMAGEs goes: white is the first."),
     click.option(
         "--morph", type=click.FloatRange(0, 1), metavar="T",
@@ -72,15 +85,6 @@ _wishes = _with(
     click.option(
         "--strength", type=click.FloatRange(0, 1, min_open=True), metavar="S", default=0.5, show_default=True,
         help="How closely it follows the target.",
-    ),
-    click.option("--scale", type=float, metavar="F", default=1.0, show_default=True, help="Size of IMAGE's elements."),
-    click.option(
-        "--rotate", type=float, metavar="DEG", default=0.0, show_default=True,
-        help="Turn IMAGE's elements counter-clockwise.",
-    ),
-    click.option(
-        "--symmetry", type=click.Choice(["none", "mirror-x", "mirror-y", "mirrors", "turns", "all"]), default="none",
-        show_default=True, help="Copy from mirrored and turned IMAGEs too.",
     ),
     click.option(
         "--copy-limit", type=click.IntRange(min=1), metavar="PX",
@@ -114,6 +118,7 @@ _wishes = _with(
 @_method
 @click.option("--endless", is_flag=True, help="Cut the picture out of an endless texture instead of balancing it.")
 @_settings
+@_kept_wishes
 @_wishes
 @_device
 @click.option("--dry-run", is_flag=True, help="Say device, memory and time, and stop.")
@@ -208,7 +213,8 @@ def _sources(images: Sequence[str], maps: Sequence[str]) -> list[str]:
     if bool(images) == bool(maps):
         if images:
             raise Misuse("--maps takes the place of IMAGE; give one or the other")
-        raise Misuse("Missing argument 'IMAGE': give a picture, - for stdin, or --maps (see texsyn synth --help)")
+        path = click.get_current_context().command_path
+        raise Misuse(f"Missing argument 'IMAGE': give a picture, - for stdin, or --maps (see {path} --help)")
     if images:
         return list(images)
     found: list[str] = []
@@ -262,7 +268,7 @@ def _as_options(f: Any, *args: Any) -> Any:
         first, _, rest = text.partition(" ")
         bare = first.split("=")[0]
         if bare in ("mask", "source", "exclude", "mix", "morph", "target", "strength", "scale", "rotate", "symmetry",
-                    "histogram", "weight", "weights", "degrees"):  # fmt: skip
+                    "histogram", "weight", "weights", "degrees", "method"):  # fmt: skip
             option = {"degrees": "rotate", "weights": "weight"}.get(bare, bare)
             text = f"--{option}{first[len(bare) :]} {rest}"
         raise Misuse(text) from error

@@ -1,0 +1,147 @@
+"""`texsyn fit` and `texsyn sample`: a texture learned once, and pictures of it again and again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from texsyn.cli import Misuse
+from texsyn.cli.commands import (
+    PICTURE_ENDINGS,
+    _device,
+    _load_method,
+    _many,
+    _method,
+    _output,
+    _parse_settings,
+    _publish,
+    _require_memory,
+    _seed,
+    _seeds,
+    _settings,
+    _size,
+    _size_of,
+    _talk,
+    _tile,
+    _watch,
+    load_exemplar,
+    texsyn,
+)
+from texsyn.cli.files import checked, require_file, targets_of
+from texsyn.cli.synth import _as_options, _kept_wishes, _sources, _wished
+from texsyn.cli.talk import Talk
+from texsyn.images import check_path
+
+
+@texsyn.command(short_help="Learn the texture of IMAGE and keep it in a MODEL file.")
+@click.argument("images", metavar="IMAGE...|-", nargs=-1)
+@click.option("-o", "--output", required=True, metavar="MODEL", help="Model file to write, e.g. rock.texsyn.")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists; refused otherwise.")
+@_seed
+@_method
+@_settings
+@_kept_wishes
+@_device
+@_talk
+def fit(
+    images: tuple[str, ...],
+    output: str,
+    overwrite: bool,
+    seed: int | None,
+    method: str,
+    settings: tuple[str, ...],
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    maps: tuple[str, ...],
+    **wanted: Any,
+) -> None:
+    """Learn the texture of IMAGE once and keep it in a MODEL file, for `texsyn sample` and `texsyn render`.
+
+    \b
+    texsyn fit rock.png -o rock.texsyn
+    texsyn sample rock.texsyn --size 4096x4096 -o rock_big.png
+    texsyn fit --maps 'rock_*.png' -o stack.texsyn
+    texsyn fit moss.png stone.png --mix 0.3,0.7 -o mossy.texsyn
+    """
+    talk = Talk(as_json, quiet, verbose, None)
+    if output == "-" or Path(output).suffix.lower() in PICTURE_ENDINGS:
+        raise Misuse(f"-o: {output!r} is no name for a model: give a file such as rock.texsyn (synth makes pictures)")
+    check_path(output, overwrite=overwrite)
+    if len(images) > 1 and wanted["mix"] is None:
+        raise Misuse(f"--mix: is missing; give the share of each of the {len(images)} IMAGEs, e.g. 0.7,0.3")
+    given = [load_exemplar(one, talk) for one in _sources(images, maps)]
+    wished = _wished(wanted, talk)
+    from texsyn.synthesis import as_stacks, configure, fit_model, fresh_seed, plan, resolve_device, split_wishes
+
+    seed = fresh_seed() if seed is None else seed
+    _load_method(method, talk)
+    config = checked("--set", configure, method, _parse_settings(settings), whole=False)
+    wishes, _ = _as_options(split_wishes, wished)
+    exemplars = _as_options(as_stacks, None if maps else given, given if maps else None)
+    job = _as_options(plan, exemplars, wishes, method, config)
+    where = checked("--device", resolve_device, device)
+    _require_memory(given[0].size, given[0], method, job)
+    with talk.line:
+        model = fit_model(job.material, method, config, seed=seed, device=where, watch=_watch(talk.line))
+        model.save(output, overwrite=overwrite)
+    n_bytes = Path(output).stat().st_size
+    talk.result({"output": output, "method": method, "seed": seed, "bytes": n_bytes})
+    talk.say(f"{output}: {method} model, seed {seed}, {n_bytes / 1e6:.1f} MB")
+
+
+@texsyn.command(short_help="Draw pictures of any size from a MODEL.")
+@click.argument("model_file", metavar="MODEL")
+@_size
+@_tile
+@_output
+@_many
+@_seed
+@_device
+@_talk
+def sample(
+    model_file: str,
+    size_text: str,
+    tile: str,
+    output: str | None,
+    overwrite: bool,
+    no_metadata: bool,
+    count: int,
+    seed: int | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Draw pictures of any size from a MODEL that `texsyn fit` wrote; of a stack of maps, all of them.
+
+    \b
+    texsyn sample rock.texsyn --size 4096x4096 -o rock_big.png
+    texsyn sample stack.texsyn --size 4096x4096 -o 'big_{name}'
+    texsyn sample rock.texsyn -n 4 -o 'rock_{seed}.png'
+    """
+    talk = Talk(as_json, quiet, verbose, output)
+    require_file(model_file)
+    from texsyn.models.base import load as load_model
+    from texsyn.models.base import read_header
+    from texsyn.synthesis import draw, fresh_seed, job_of_model, resolve_device
+
+    where = checked("--device", resolve_device, device)
+    _load_method(read_header(model_file)["method"], talk)
+    model = load_model(model_file, device=where)
+    size = _size_of(size_text, model.exemplar)
+    seeds = _seeds(fresh_seed() if seed is None else seed, count)
+    maps = model.material.sheets[0].maps
+    sources = [one.name for one in maps] if len(maps) > 1 else [model_file]
+    outputs = targets_of(output, sources, maps, size, seeds, overwrite, stack=len(maps) > 1)
+    _require_memory(size, model.exemplar, model.method, job_of_model(model))
+    with talk.line:
+        watch = _watch(talk.line)
+        for i, (names, seed) in enumerate(zip(outputs, seeds, strict=True)):
+            result = draw(model, size, seed=seed, tile=tile, watch=watch.part(i / count, (i + 1) / count))
+            results = [result.of_map(one.name) for one in maps] if len(maps) > 1 else [result]
+            for name, one in zip(names, results, strict=True):
+                _publish(one, name, overwrite, not no_metadata, talk)
