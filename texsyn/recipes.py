@@ -27,7 +27,8 @@ MEMORY = {
 }
 
 
-WHOLE = 60  # bytes a pixel more where the finer levels are painted as a whole too
+#: bytes a pixel more where the finer levels are painted as a whole too, and where known pixels are kept besides
+WHOLE, FILLED = 30, 75
 
 
 def memory_needed(size: Size, exemplar: Picture, method: str, job: Any = None) -> int:
@@ -39,7 +40,7 @@ def memory_needed(size: Size, exemplar: Picture, method: str, job: Any = None) -
         channels = sum(one.channels for one in sheets[0].maps)
         largest = max(size.pixels, sum(sheet.size.pixels for sheet in sheets))
     if job is not None and (job.obeys or job.material.shares is not None):
-        cost = cost._replace(pixel=cost.pixel + WHOLE)
+        cost = cost._replace(pixel=cost.pixel + (FILLED if job.hole is not None else WHOLE))
     fixed = (cost.base + cost.channel * channels) * 2**20
     return round(fixed + largest * (cost.pixel + cost.pixel_channel * channels))
 

@@ -186,7 +186,8 @@ def fit(
     job = plan(as_stacks(image, maps), wishes, method, config)
     if others := sorted(set(wishes.said()) - KEPT_BY_MODELS):
         raise ValueError(f"{', '.join(others)}: a model keeps no such wish; synth() makes one picture with it")
-    return fit_model(job.material, method, config, seed=seed, device=device, watch=Watch(on_progress, cancel))
+    origin, watch = origin_of(job, wishes), Watch(on_progress, cancel)
+    return fit_model(job.material, method, config, seed=seed, device=device, watch=watch, origin=origin)
 
 
 def tileable(
@@ -225,15 +226,28 @@ def configure(method: str, settings: dict[str, Any], *, whole: bool) -> Any:
 
 
 def fit_model(
-    exemplar: Picture | Material, method: str, config: Any, *, seed: int, device: str, watch: Watch
+    exemplar: Picture | Material,
+    method: str,
+    config: Any,
+    *,
+    seed: int,
+    device: str,
+    watch: Watch,
+    origin: Mapping[str, Any] | None = None,
 ) -> TextureModel:
-    """fit() with a picture or material and a configuration that are already checked."""
+    """fit() with a picture or material and a configuration that are already checked; origin for models to be kept."""
     if isinstance(exemplar, Material) and exemplar.plain:
         exemplar = exemplar.picture
     what: Any = exemplar  # a material only where plan() let it pass
     model = model_class(method).fit(what, config, seed=seed, device=resolve_device(device), watch=watch)
-    model.fit_seed = seed
+    model.fit_seed, model.origin = seed, dict(origin or {})
     return model
+
+
+def origin_of(job: Job, wishes: Wishes) -> dict[str, Any]:
+    """What a model keeps for its recipes: the wishes, and the exemplars as they were given. Empty without wishes."""
+    said = wishes.said()
+    return {"wishes": said, **_named(job.given)} if said else {}
 
 
 def draw(
@@ -268,25 +282,26 @@ def order_of(model: TextureModel, size: Size, seed: int, tile: str) -> dict[str,
         "tile": tile,
         "fit_seed": model.fit_seed,
         "device": str(model.device),
+        **model.origin,
     }
 
 
 def recipe_of(order: Mapping[str, Any], given: Sequence[Sequence[Picture]], more: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe: the order, the exemplars that were given, each a stack of maps, and more."""
+    named = {key: value for key, value in _named(given).items() if key not in order}  # a model knows better
+    made_by = {"schema": RECIPE_SCHEMA, "texsyn": texsyn.__version__}
+    return {**made_by, **order, **named, "torch": torch.__version__, **more}
+
+
+def _named(given: Sequence[Sequence[Picture]]) -> dict[str, Any]:
+    """Exemplars, each a stack of maps, as a recipe names them."""
     exemplar = given[0][0]
-    recipe = {
-        "schema": RECIPE_SCHEMA,
-        "texsyn": texsyn.__version__,
-        **order,
-        "exemplar": {"name": exemplar.name, "size": str(exemplar.size), "sha256": exemplar.sha256},
-        "torch": torch.__version__,
-        **more,
-    }
+    found: dict[str, Any] = {"exemplar": {"name": exemplar.name, "size": str(exemplar.size), "sha256": exemplar.sha256}}
     if len(given[0]) > 1:
-        recipe["maps"] = [{"name": one.name, "sha256": one.sha256} for one in given[0]]
+        found["maps"] = [{"name": one.name, "sha256": one.sha256} for one in given[0]]
     if len(given) > 1:
-        recipe["exemplars"] = [{"name": maps[0].name, "sha256": maps[0].sha256} for maps in given]
-    return recipe
+        found["exemplars"] = [{"name": maps[0].name, "sha256": maps[0].sha256} for maps in given]
+    return found
 
 
 def exemplars_of(material: Material) -> list[tuple[Picture, ...]]:
@@ -365,7 +380,7 @@ def _result(
     if len(pictures) > 1:
         names = [one.name for one in material.sheets[0].maps]
         maps = dict(zip(names, pictures, strict=True))
-    if made.source is not None:
+    if made.source is not None and (job is None or job.hole is None):  # of a filling most is in its place
         recipe |= _copied(material, made.source)
     if source is not None and source.shape[2] == 3 and material.n_exemplars > 1:
         count = np.bincount(source[..., 2].reshape(-1), minlength=material.n_exemplars)
@@ -392,8 +407,8 @@ def _indices(
 
 
 def _copied(material: Material, source: np.ndarray) -> dict[str, Any]:
-    """What the map says about copying: shares used and verbatim, and the side of the largest verbatim square."""
-    from texsyn.copying import largest_copy, verbatim_share
+    """What the map says about copying: shares used, verbatim and repeated, the side of the largest verbatim square."""
+    from texsyn.copying import largest_copy, repeats, verbatim_share
 
     sizes = [sheet.size for sheet in material.sheets]
     height, width = max(size.height for size in sizes), max(size.width for size in sizes)
@@ -405,6 +420,8 @@ def _copied(material: Material, source: np.ndarray) -> dict[str, Any]:
     found = {"exemplar_used": round(float(used.sum()) / sum(size.pixels for size in sizes), 4)}
     if min(source.shape[:2]) >= 31:
         found["copy31"] = round(verbatim_share(at, 31), 4)
+    if min(*source.shape[:2], height, width) >= 15:
+        found["repeated15"] = round(repeats(at, 15, exemplar=used.shape).share, 4)
     return found | {"largest_copy": largest_copy(at).side}
 
 
