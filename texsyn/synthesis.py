@@ -145,6 +145,8 @@ def plan(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, method: str, co
         raise ValueError("guides, targets, masks and maps of shares take a whole picture; leave endless out")
     if wishes.copy_limit is not None and method != "texto":
         raise ValueError(f"copy_limit is for pictures that are copied; method {method!r} blends")
+    if wishes.copy_limit is not None and wishes.copy_limit < 2 * config.patch_size + 1:
+        raise ValueError(f"copy_limit={wishes.copy_limit} should be at least {2 * config.patch_size + 1}")
     if wishes.histogram == "keep" and len(exemplars[0]) + len(exemplars) > 2:
         raise ValueError("histogram 'keep' changes pixels, so it goes with one image only")
     if wishes.morph is not None and exemplars[0][0].indices is not None:

@@ -185,7 +185,7 @@ def synth(
         else [convert_depth(_of_kind(given[0]), wishes.depth)]
     )
     outputs = targets_of(output, sources, shown, size, seeds, overwrite, stack=bool(maps))
-    coordinates = _coordinate_targets(save_coords, seeds, overwrite, job.resampled)
+    coordinates = _coordinate_targets(save_coords, seeds, overwrite, job.resampled, method)
     where = checked("--device", resolve_device, device)
     if dry_run:
         _dry_run(given[0], size, count, method, config, where, talk, job)
@@ -282,12 +282,14 @@ def _of_kind(picture: Picture) -> Picture:
     return dataclasses.replace(picture, pixels=picture.pixels[:1, :1], indices=indices)
 
 
-def _coordinate_targets(target: str | None, seeds: range, overwrite: bool, resampled: bool) -> list[str]:
+def _coordinate_targets(target: str | None, seeds: range, overwrite: bool, resampled: bool, method: str) -> list[str]:
     if target is None:
         return []
     from texsyn.coordinate_files import check_extension
     from texsyn.images import check_path
 
+    if method != "texto":
+        raise Misuse(f"--save-coords: {method} blends pixels; only texto copies them")
     if resampled:
         raise Misuse("--save-coords: with --scale or --rotate pixels are resampled and have no place in IMAGE")
     checked("--save-coords", check_extension, target)
@@ -303,8 +305,6 @@ def _coordinate_targets(target: str | None, seeds: range, overwrite: bool, resam
 def _save_coordinates(target: str, result: Any, job: Any, overwrite: bool, talk: Talk) -> None:
     from texsyn.coordinate_files import save_coordinates
 
-    if result.source is None:
-        raise Misuse(f"--save-coords: {result.recipe['method']} blends pixels; only texto copies them")
     first = {sheet.exemplar: k for k, sheet in reversed(list(enumerate(job.material.sheets)))}
     sizes = [job.material.sheets[k].size for _, k in sorted(first.items())]
     save_coordinates(target, result.source, sizes=sizes, overwrite=overwrite)
