@@ -21,6 +21,7 @@ from texsyn.repro import NUMBERS, OF_NUMBERS, TEXTS, WHOLE, _Search, order, repr
 from texsyn.wishes import PICTURES, Wishes
 
 QUICK = {"passes": 2}
+FAST = {"endless_passes": 1, "samples_per_atom": 2, "training_factor": 2}
 HAS_EXR = importlib.util.find_spec("OpenEXR") is not None
 Run = Callable[..., tuple[int, str, str]]
 
@@ -107,7 +108,7 @@ def rewritten(changes: dict[str, Any], source: str = "out.png", target: str = "h
     [
         QUICK,
         {"tile": "xy", **QUICK},
-        {"endless": True, "endless_passes": 1, "samples_per_atom": 2, "training_factor": 2},
+        {"endless": True, **FAST},
         {"method": "gaussian"},
         {"method": "random-phase", "fade": 0.2},
         {"method": "texto-2018", "max_samples_per_atom": 2, "training_side": 24},
@@ -199,10 +200,8 @@ def test_a_tileable_picture() -> None:
     again()
 
 
-def fitted(**how: Any) -> Path:
-    texsyn.fit("rock.png", seed=9, **{"endless_passes": 1, "samples_per_atom": 2, "training_factor": 2, **how}).save(
-        "m.texsyn"
-    )
+def fitted() -> Path:
+    texsyn.fit("rock.png", seed=9, **FAST).save("m.texsyn")
     return Path("m.texsyn")
 
 
@@ -216,6 +215,36 @@ def test_a_sample_of_a_published_model(run: Run) -> None:
     texsyn.fit("rock.png", "texto-2018", seed=9, max_samples_per_atom=2, training_side=24).save("m.texsyn")
     assert run("sample", "m.texsyn", "--size", "40x30", "--seed", 2, "-o", "out.png", "-q")[0] == 0
     again()
+
+
+KEPT: dict[str, dict[str, Any]] = {
+    "variants": {"image": "rock.png", "scale": 1.2, "rotate": 30, "symmetry": "mirror-x", "exclude": "not.png"},
+    "mix": {"image": ["rock.png", "moss.png"], "mix": (0.3, 0.7)},
+    "stack": {"maps": ["rock.png", "height.png"], "weights": {"height": 0.5}, "rotate": 20},
+    "plain stack": {"maps": ["rock.png", "height.png"]},
+}
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_a_model_that_keeps_wishes(kept: str, run: Run) -> None:
+    write("moss.png", pixels(1))
+    write("height.png", pixels(2, channels=1, dtype=np.uint16))
+    hole = np.zeros((32, 36, 1), np.uint8)
+    hole[:8] = 255
+    write("not.png", hole)
+    texsyn.fit(**KEPT[kept], seed=9, **FAST).save("m.texsyn")
+    stack = "stack" in kept
+    target = "out_{name}" if stack else "out.png"
+    assert run("sample", "m.texsyn", "--size", "40x30", "--seed", 2, "-o", target, "-q")[0] == 0
+    for name in ("out_rock.png", "out_height.png") if stack else ("out.png",):
+        again(name)
+    which = ["--map", "height"] if stack else []
+    assert run("render", "m.texsyn", "--region", "-5,3,24,20", *which, "--seed", 2, "-o", "w.tif", "-q")[0] == 0
+    again("w.tif")
+    recipe = repro("w.tif").recorded
+    assert recipe["exemplar"]["sha256"] == load("rock.png").sha256
+    assert set(recipe.get("wishes", {})) == set(KEPT[kept]) - {"image", "maps"}
+    assert repro("w.tif").result.recipe["model_sha256"] == recipe["model_sha256"]
 
 
 @pytest.mark.parametrize("tile", ["none", "x"])

@@ -51,6 +51,7 @@ from texsyn.synthesis import (
     fit_model,
     free_memory,
     job_size,
+    origin_of,
     plan,
     resolve_device,
     split_wishes,
@@ -458,9 +459,14 @@ class _Prepared:
         return self.given[self.number]
 
     def fit(self, watch: Watch) -> TextureModel:
-        fit_seed = self.says.fit_seed
         return fit_model(
-            self.job.material, self.method, self.config, seed=fit_seed, device=self.device, watch=watch.part(0, 0.5)
+            self.job.material,
+            self.method,
+            self.config,
+            seed=self.says.fit_seed,
+            device=self.device,
+            watch=watch.part(0, 0.5),
+            origin=origin_of(self.job, self.wishes),
         )
 
     def memory(self, size: Size) -> int:

@@ -75,7 +75,16 @@ def fit(
         raise Misuse(f"--mix: is missing; give the share of each of the {len(images)} IMAGEs, e.g. 0.7,0.3")
     given = [load_exemplar(one, talk) for one in _sources(images, maps)]
     wished = _wished(wanted, talk)
-    from texsyn.synthesis import as_stacks, configure, fit_model, fresh_seed, plan, resolve_device, split_wishes
+    from texsyn.synthesis import (
+        as_stacks,
+        configure,
+        fit_model,
+        fresh_seed,
+        origin_of,
+        plan,
+        resolve_device,
+        split_wishes,
+    )
 
     seed = fresh_seed() if seed is None else seed
     _load_method(method, talk)
@@ -86,7 +95,8 @@ def fit(
     where = checked("--device", resolve_device, device)
     _require_memory(given[0].size, given[0], method, job)
     with talk.line:
-        model = fit_model(job.material, method, config, seed=seed, device=where, watch=_watch(talk.line))
+        watch, origin = _watch(talk.line), origin_of(job, wishes)
+        model = fit_model(job.material, method, config, seed=seed, device=where, watch=watch, origin=origin)
         model.save(output, overwrite=overwrite)
     n_bytes = Path(output).stat().st_size
     talk.result({"output": output, "method": method, "seed": seed, "bytes": n_bytes})

@@ -29,6 +29,7 @@ from texsyn.material import Material
 from texsyn.material_files import packed, unpacked
 from texsyn.models import METHODS
 
+ORIGIN = ("wishes", "exemplar", "maps", "exemplars")  #: the entries of a recipe that a model keeps, if there are wishes
 PLAIN, SHEETS = 1, 2  #: formats of files: fitted on one picture, or on several sheets, stacks of maps, with masks
 OnProgress = Callable[[float, str], None]
 #: what a plane is asked through: a region's pixels, (h, w, c) in the exemplar's number type; may be called from threads
@@ -99,6 +100,8 @@ class TextureModel(ABC):
         self.device = torch.device(device)
         #: the seed that fit() learned with; part of what makes the pictures
         self.fit_seed = 0
+        #: what recipes say of the wishes it keeps and of the exemplars before those changed them; empty without wishes
+        self.origin: dict[str, Any] = {}
 
     @classmethod
     @abstractmethod
@@ -189,6 +192,8 @@ class TextureModel(ABC):
             **about,
             "texsyn": __version__,
         }
+        if self.origin:
+            header["origin"] = self.origin
         tensors = {k: torch.from_numpy(np.require(a, requirements=["C", "W"])) for k, a in arrays.items()}
         tensors |= {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.tensors().items()}
         made: bytes = safetensors_bytes(tensors, metadata={"texsyn": json.dumps(header)})
@@ -267,6 +272,7 @@ def load(path: str | Path, *, device: str = "cpu") -> TextureModel:
                 raise ValueError(f"{key} has a NaN or an infinite value")
         model = cls.from_tensors(exemplar, config, learned, device)
         model.fit_seed = int(header.get("fit_seed", 0))
+        model.origin = {key: value for key, value in header.get("origin", {}).items() if key in ORIGIN}
         return model
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
         raise InputError(f"{name}: not a usable texsyn model ({_one_line(e)})") from e
