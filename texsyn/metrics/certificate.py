@@ -157,7 +157,7 @@ def certificate(
     *,
     levels: int = 4,
     patch_size: int = 5,
-    tol: float = 0.01,
+    tol: float = 0.02,
     max_pairs: int = MAX_PAIRS,
 ) -> Certificate:
     """Certified patch distances of output (H, W, C) from exemplar (h, w, C), both floats in [0, 1], at each level.
@@ -303,7 +303,7 @@ def _different(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(rows[first]), counts.astype(np.int64)
 
 
-def interval(x: np.ndarray, y: np.ndarray, *, tol: float = 0.01) -> tuple[Fraction, Fraction]:
+def interval(x: np.ndarray, y: np.ndarray, *, tol: float = 0.02) -> tuple[Fraction, Fraction]:
     """(lower, upper) with lower <= W2^2 <= upper between the laws of the rows of x (N, D) and y (M, D), int8, exactly.
 
     Ends when (upper - lower) <= tol upper, or after MAX_ROUNDS.
@@ -312,7 +312,7 @@ def interval(x: np.ndarray, y: np.ndarray, *, tol: float = 0.01) -> tuple[Fracti
     >>> interval(a, b)
     (Fraction(1, 1), Fraction(1, 1))
     """
-    solved = _solve(problem(x, y), _first_potential(x, y, tol, seed=0), tol, seed=0, max_rounds=MAX_ROUNDS)
+    solved = _solve(problem(x, y), tol, seed=0, max_rounds=MAX_ROUNDS)
     return solved.lower, solved.upper
 
 
@@ -338,14 +338,16 @@ def plan_cost(p: _Problem, i: np.ndarray, j: np.ndarray, mass: np.ndarray) -> Fr
 # ---- the search for a good potential and a good coupling; nothing below is trusted by the bounds
 
 GROUPS = 16
-KEEP = int(__import__('os').environ.get('KEEP','32'))  # candidates a bidder has
-MAX_ROUNDS = 12
-COARSEST = 2000  # different points, on the smaller side, of a problem that needs no coarser one
-STEP, SHRINK = 0.1, 0.6  # the bid's increment in the first round, in units of the dual value; its factor a round
+KEEP = 64  # candidates a bidder has
+SPREAD = 64  # a bidder may go above its dearest candidate by so many times the spread of its list; 4 is too little
+MAX_ROUNDS, COARSE_ROUNDS = 12, 6
+STEP, SHRINK = 10, 0.4  # a bid's increment in the first round, in units of the dual value; its factor a round. Small
+# first steps (0.1) never lift the potentials of bricks and mortar apart: they differ by twenty times the dual value
+LEFT = 10_000  # a round may leave this part of the mass; 2,000 costs 5 per cent of the upper bound on bricks
 MAX_BIDS = 60  # a bidder and round, on average
+DENSE = 1 << 19  # pairs of points up to which all are candidates
+FEW = 300  # points that need not be fewer in a coarser problem
 FAR = 1 << 60
-import os
-SL = int(os.environ.get('SL','0'))
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,15 +357,13 @@ class _Solved:
     psi: np.ndarray  # (M,) int64, that of lower
 
 
-def _first_potential(x: np.ndarray, y: np.ndarray, tol: float, seed: int) -> np.ndarray | None:
-    """A potential for the different rows of y, from a problem with a sixth of the rows; None where they are few."""
-    p = problem(x, y)
-    if min(len(p.x), len(p.y)) < COARSEST:
-        return None
-    rng = np.random.default_rng(seed)
-    xs, ys = (rows[rng.permutation(len(rows))[: len(rows) // 6]] for rows in (x, y))
-    q = problem(xs, ys)
-    psi = _solve(q, _first_potential(xs, ys, tol, seed + 1), 2 * tol, seed + 1, max_rounds=4).psi
+def _first_potential(p: _Problem, tol: float, seed: int) -> np.ndarray:
+    """A potential (M,) from the solution of a problem with a sixth of the points; zeros where p is small."""
+    if len(p.x) * len(p.y) <= DENSE:
+        return np.zeros(len(p.y), np.int64)
+    (x, a), (y, b) = _coarser(p.x, p.a, seed), _coarser(p.y, p.b, seed)
+    q = replace(p, x=x, a=a, y=y, b=b)
+    psi = _solve(q, 2 * tol, seed + 1, max_rounds=COARSE_ROUNDS).psi
     # psi(y) = min_i |x_i - y|^2 - phi_i with phi_i = min_j |x_i - y_j|^2 - psi_j
     index = NearestIndex(_floats(q.y), centre=False)
     index.set_bias(torch.from_numpy(psi / q.unit).float())
@@ -372,6 +372,20 @@ def _first_potential(x: np.ndarray, y: np.ndarray, tol: float, seed: int) -> np.
     index.set_bias(phi)
     extended = index.argmin(_floats(p.y), return_value=True)[1].double().numpy()
     return _fit(p, np.rint(extended * p.unit).astype(np.int64))
+
+
+def _coarser(points: np.ndarray, mass: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A sixth of the points, drawn at random, and the mass that is nearest to each.
+
+    Masses must come along: between two clusters that differ by some per cent, a mere sample may differ the other way.
+    """
+    if len(points) < FEW:
+        return points, mass
+    drawn = points[np.sort(np.random.default_rng(seed).permutation(len(points))[: len(points) // 6])]
+    nearest = NearestIndex(_floats(drawn), centre=False).argmin(_floats(points)).numpy()
+    gathered = np.zeros(len(drawn), np.int64)
+    np.add.at(gathered, nearest, mass)
+    return drawn, gathered
 
 
 def _floats(rows: np.ndarray) -> torch.Tensor:
@@ -414,28 +428,30 @@ def _dual(p: _Problem, psi: np.ndarray, found: np.ndarray) -> tuple[Fraction, np
     return Fraction(int((p.a * low).sum() + (p.b * psi).sum()), p.total * p.unit), cost
 
 
-def _solve(p: _Problem, start: np.ndarray | None, tol: float, seed: int, max_rounds: int) -> _Solved:
+def _solve(p: _Problem, tol: float, seed: int, max_rounds: int) -> _Solved:
     """Rounds of search and auction: the best dual value and the cheapest coupling that they met."""
-    psi, upper = np.zeros(len(p.y), np.int64), None
-    found = _search(p, psi, seed)
+    dense = len(p.x) * len(p.y) <= DENSE
+    psi = np.zeros(len(p.y), np.int64)
+    found = _search(p, psi, seed, len(p.y) if dense else GROUPS)
     lower, cost = _dual(p, psi, found)
-    if start is not None:
-        found_there = _search(p, start, seed)
-        there, cost_there = _dual(p, start, found_there)
-        if there > lower:
-            psi, found, lower, cost = start, found_there, there, cost_there
-    best = psi
-    lists = _lists(len(p.x))
+    best, upper = psi, None
+    if not dense:
+        psi = _first_potential(p, tol, seed)
+        found = _search(p, psi, seed)
+        value, cost = _dual(p, psi, found)
+        lower, best = (value, psi) if value > lower else (lower, best)
+    atoms, costs = _lists(len(p.x), len(p.y) if dense else KEEP)
     for r in range(max_rounds):
-        limit = _refresh(*lists, found, cost, psi)
-        scale = max(float(lower), 0.02 * float(cost.min(1).mean()) / p.unit)
-        step = max(1, int(p.unit * scale * max(STEP * SHRINK**r, 0.3 * tol)))
-        price = -psi
-        pieces, rest, room = _bid(p, lists, limit, price, step, seed)
-        reached = plan_cost(p, *_complete(p, -price, pieces, rest.copy(), room.copy()))
+        limit = _refresh(atoms, costs, found, cost, psi)
+        scale = max(float(lower), 0.02 * float(cost.min(1).mean()) / p.unit) * p.unit
+        step = max(1, int(scale * 0.3 * tol), int(cost.max() / 4 ** (r + 1) if dense else scale * STEP * SHRINK**r))
+        price, rest, room = -psi, p.a.copy(), p.b.copy()
+        pieces = _auction(atoms, costs, rest, room, price, limit, step, MAX_BIDS * len(p.x) + 10_000, p.total // LEFT)
+        reached = plan_cost(p, *_complete(p, -price, pieces, rest, room))
         upper = reached if upper is None else min(upper, reached)
-        psi = _fit(p, _wooed(p, lists, -price, room))
-        found = _search(p, psi, seed + r + 1)
+        psi = _fit(p, -price)
+        if not dense:
+            found = _search(p, psi, seed + r + 1)
         value, cost = _dual(p, psi, found)
         if value > lower:
             lower, best = value, psi
@@ -445,77 +461,43 @@ def _solve(p: _Problem, start: np.ndarray | None, tol: float, seed: int, max_rou
     return _Solved(max(lower, Fraction(0)), upper, best)
 
 
-def _lists(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Empty lists of candidates for n bidders: atoms (n, KEEP), -1 where there is none, and their costs."""
-    return np.full((n, KEEP), -1, np.int32), np.zeros((n, KEEP), np.int32)
+def _lists(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Empty lists of k candidates for n bidders: atoms (n, k), -1 where there is none, and their costs."""
+    return np.full((n, k), -1, np.int32), np.zeros((n, k), np.int32)
 
-
-def _bid(p, lists, limit, price, step, seed):
-    rest, room, pieces = p.a.copy(), p.b.copy(), NO_PIECES
-    for again in range(RETRIES):
-        pieces = _auction(*lists, rest, room, price, limit, pieces, step, MAX_BIDS * len(p.x) + 10_000, p.total // 2000)
-        at = np.flatnonzero(rest)
-        if DBG: print(f"        bid {again} left {rest.sum()/p.total:.4f} persons {len(at)} rooms {np.count_nonzero(room)}")
-        if rest.sum() <= p.total // 1000:
-            break
-        some, short = replace(p, x=p.x[at]), [part[at] for part in lists]
-        found = _search(some, -price, seed + again, G2)
-        limit[at] = _refresh(*short, found, _found_costs(some, found), -price)
-        lists[0][at], lists[1][at] = short
-    return pieces, rest, room
-
-import os
-DBG=int(os.environ.get("DBG","0"))
-G2=int(os.environ.get('G2','16'))
-RETRIES=int(os.environ.get("RETRIES","8"))
-WOO=int(os.environ.get("WOO","1"))
-NO_PIECES = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
-
-def _wooed(p, lists, psi, room):
-    to = np.flatnonzero(room)
-    if not len(to) or not WOO: return psi
-    atoms, costs = lists
-    phi = np.where(atoms >= 0, costs - psi[atoms], FAR).min(1)
-    index = NearestIndex(_floats(p.x), centre=False)
-    index.set_bias(torch.from_numpy(phi / p.unit).float())
-    most = index.argmin(_floats(p.y[to]), return_value=True)[1].double().numpy() * p.unit
-    psi = psi.copy()
-    if DBG: print("       woo", len(to), np.mean(most - psi[to])/p.unit)
-    psi[to] = np.maximum(psi[to], np.floor(most).astype(np.int64))
-    return psi
 
 def _complete(
-    p: _Problem, psi: np.ndarray, pieces, rest: np.ndarray, free: np.ndarray
+    p: _Problem, psi: np.ndarray, pieces: tuple[np.ndarray, ...], rest: np.ndarray, room: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The plan (i, j, mass) with what it left, rest (N,) of a and free (M,) of b, carried by auctions among the left.
+    """The coupling (i, j, mass) of pieces and of what they leave, rest (N,) and room (M,), by auctions among the left.
 
-    What they leave too goes from the darkest to the darkest: that is never far from nothing.
+    What those leave too goes from the darkest to the darkest. Changes rest and room.
     """
-    parts = [pieces[:3]]
+    parts = [pieces]
     for seed in range(3):
-        at, to = np.flatnonzero(rest), np.flatnonzero(free)
+        at, to = np.flatnonzero(rest), np.flatnonzero(room)
         if not len(at):
             break
-        left = replace(p, x=p.x[at], a=rest[at], y=p.y[to], b=free[to])
+        left = replace(p, x=p.x[at], a=rest[at], y=p.y[to], b=room[to])
         found = _search(left, psi[to], seed)
         cost = _found_costs(left, found)
-        lists = _lists(len(at))
-        _refresh(*lists, found, cost, psi[to])
-        limit = np.full(len(at), FAR)
-        step = max(1, int(cost.min(1).mean()) // 20)
-        i, j, mass, _ = _auction(*lists, left.a, left.b, -psi[to], limit, NO_PIECES, step, 50 * len(at) + 1000, 0)
-        rest[at], free[to] = left.a, left.b
-        parts.append([at[i], to[j], mass])
-    at, to = (np.flatnonzero(left) for left in (rest, free))
-    at, to = (
-        at[p.x[at].sum(1, dtype=np.int64).argsort(kind="stable")],
-        to[p.y[to].sum(1, dtype=np.int64).argsort(kind="stable")],
-    )
-    ends_at, ends_to = rest[at].cumsum(), free[to].cumsum()
+        atoms, costs = _lists(len(at), KEEP)
+        _refresh(atoms, costs, found, cost, psi[to])
+        limit, step = np.full(len(at), FAR), max(1, int(cost.min(1).mean()) // 20)
+        i, j, mass = _auction(atoms, costs, left.a, left.b, -psi[to], limit, step, 50 * len(at) + 1000, 0)
+        rest[at], room[to] = left.a, left.b
+        parts.append((at[i], to[j], mass))
+    at, to = _by_brightness(p.x, rest), _by_brightness(p.y, room)
+    ends_at, ends_to = rest[at].cumsum(), room[to].cumsum()
     cuts = np.union1d(ends_at, ends_to)
-    parts.append([at[ends_at.searchsorted(cuts)], to[ends_to.searchsorted(cuts)], np.diff(cuts, prepend=0)])
+    parts.append((at[ends_at.searchsorted(cuts)], to[ends_to.searchsorted(cuts)], np.diff(cuts, prepend=0)))
     i, j, mass = (np.concatenate(column) for column in zip(*parts, strict=True))
     return i, j, mass
+
+
+def _by_brightness(points: np.ndarray, left: np.ndarray) -> np.ndarray:
+    at = np.flatnonzero(left)
+    return at[points[at].sum(1, dtype=np.int64).argsort(kind="stable")]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -531,11 +513,12 @@ def _costs(x: Any, y: Any, i: Any, j: Any) -> Any:
     return out
 
 
-@numba.njit(nogil=True)
+@numba.njit(cache=True, nogil=True)
 def _refresh(atoms: Any, costs: Any, found: Any, found_costs: Any, psi: Any) -> Any:
     """Put found (N, G) into the lists (N, K), which keep the K of least cost - psi, in that order, in place.
 
-    Returns limit (N,): the last one's cost - psi, above which other atoms may be better; FAR for a list of all atoms.
+    Returns limit (N,), the price at which a bidder should look at other atoms: a multiple of the list's spread above
+    its end (see SPREAD); FAR for a list of all atoms.
     """
     n, k = atoms.shape
     g = found.shape[1]
@@ -558,7 +541,11 @@ def _refresh(atoms: Any, costs: Any, found: Any, found_costs: Any, psi: Any) -> 
                 t -= 1
             atom[t], cost[t], value[t] = j, c, v
             count += 1
-        limit[i] = FAR if count >= len(psi) and count <= k else value[min(count, k) - 1] + SL * (value[min(count, k) - 1] - value[0])
+        limit[i] = (
+            FAR
+            if count >= len(psi) and count <= k
+            else value[min(count, k) - 1] + SPREAD * (value[min(count, k) - 1] - value[0])
+        )
         for t in range(min(count, k)):
             atoms[i, t], costs[i, t] = atom[t], cost[t]
     return limit
@@ -593,38 +580,26 @@ def _doubled(old: Any) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _auction(
-    atoms: Any, costs: Any, rest: Any, room: Any, price: Any, limit: Any, pieces: Any, step: int, max_bids: int, enough: int
+    atoms: Any, costs: Any, rest: Any, room: Any, price: Any, limit: Any, step: int, max_bids: int, enough: int
 ) -> Any:
-    """Bidders of mass a (N,) bid for room b (M,) among their candidates; prices (M,) rise in place.
+    """Bidders of mass rest (N,) bid for room (M,) among their candidates; rest, room and price (M,) change in place.
 
     A bidder takes the cheapest atom, cost + price, and bids what makes it as dear as the second cheapest, plus step.
     An atom keeps its highest bids; its price, once it is full, is the lowest of them. So nobody pays more than step
     above the cheapest, and the coupling costs at most step more than the dual value on the lists. Bidders whose
     cheapest is above their limit retire. Ends after max_bids, or when at most the mass ``enough`` still bids.
 
-    Returns pieces (bidder, atom, mass) and what is left of a and of b.
+    Returns the pieces (bidder, atom, mass).
     """
     n, k = atoms.shape
-    n_pieces, spare = len(pieces[0]), -1
-    capacity = 2 * n_pieces + n + len(price)
-    who, to, slot = np.empty(capacity, np.int32), np.empty(capacity, np.int32), np.empty(capacity, np.int32)
-    mass, bid = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    left, right = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    who, to, slot = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
+    mass, bid = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
+    left, right = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
+    n_pieces, spare = 0, -1
     heap = np.full(len(price), -1, np.int32)
     held = np.full((n, k), -1, np.int32)  # the piece that a bidder has of a candidate
-    for at in range(n_pieces):
-        i, j = pieces[0][at], pieces[1][at]
-        who[at], to[at], mass[at], bid[at], slot[at], left[at], right[at] = i, j, pieces[2][at], pieces[3][at], -1, -1, -1
-        for t in range(k):
-            if atoms[i, t] == j and held[i, t] < 0:
-                slot[at], held[i, t] = t, at
-        heap[j] = _meld(heap[j], at, bid, left, right)
-    queue, waits = np.empty(n, np.int32), rest > 0
-    first, n_queue, open_mass = 0, 0, rest.sum()
-    for i in range(n):
-        if waits[i]:
-            queue[n_queue] = i
-            n_queue += 1
+    queue, waits = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
+    first, n_queue, open_mass = 0, n, rest.sum()
     for _ in range(max_bids):
         if open_mass <= enough:
             break
@@ -679,7 +654,7 @@ def _auction(
                     queue[(first + n_queue) % n] = loser
                     n_queue += 1
             if mass[top] == 0:
-                if slot[top] >= 0 and held[loser, slot[top]] == top:
+                if held[loser, slot[top]] == top:
                     held[loser, slot[top]] = -1
                 gone = top
                 top = _meld(left[top], right[top], bid, left, right)
@@ -689,4 +664,4 @@ def _auction(
             price[j] = bid[top]
 
     alive = np.flatnonzero(mass[:n_pieces])
-    return who[alive], to[alive], mass[alive], bid[alive]
+    return who[alive], to[alive], mass[alive]
