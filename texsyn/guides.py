@@ -115,7 +115,7 @@ def _values(a: np.ndarray, b: np.ndarray, weight: float) -> Guide:
     order = np.argsort(flat.astype(np.int64).sum(1), kind="stable")
     middles = ((np.arange(N_BINS) + 0.5) / N_BINS * len(flat)).astype(np.int64)
     bins = np.unique(flat[order[middles]], axis=0)
-    return Guide(*(np.tile(u, copies) for u in (inner, outer, bins)), 0)
+    return Guide(np.tile(inner, copies), np.tile(outer, copies), np.tile(bins, copies), 0)
 
 
 def target_guide(exemplar: Picture, target: Picture, strength: float) -> Guide:

@@ -314,9 +314,7 @@ def exemplars_of(material: Material) -> list[tuple[Picture, ...]]:
 
 def job_of_model(model: TextureModel) -> Job:
     """The job that a fitted model keeps: to copy from its material, freely."""
-    sheets = model.material.sheets
-    elements = tuple(sheet.element for sheet in sheets)
-    return Job(model.material, None, elements, resampled=any(sheet.resampled for sheet in sheets))
+    return Job(model.material, None)
 
 
 def _made(model: TextureModel, size: Size, seed: int, tile: str, watch: Watch | None, job: Job) -> Synthesis:
@@ -394,7 +392,7 @@ def _indices(
     material: Material, first: Picture, number: int, source: np.ndarray | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The palette of a copied map, and its indices where every sheet has that palette."""
-    if source is None or first.indices is None:
+    if source is None or first.indices is None or first.palette is None:
         return None, None
     sheets = [sheet.maps[number] for sheet in material.sheets]
     if any(p.palette is None or not np.array_equal(p.palette, first.palette) for p in sheets):

@@ -103,7 +103,8 @@ class Wishes:
     def loaded(self) -> Wishes:
         """The same wishes with all their pictures loaded. Raises InputError."""
         given = {name: getattr(self, name) for name in PICTURES}
-        return dataclasses.replace(self, **{k: as_picture(v) for k, v in given.items() if v is not None})
+        loaded: dict[str, Any] = {k: as_picture(v) for k, v in given.items() if v is not None}
+        return dataclasses.replace(self, **loaded)
 
 
 def as_picture(image: Any) -> Picture:
@@ -120,20 +121,18 @@ def as_picture(image: Any) -> Picture:
 class Job:
     """Wishes made concrete: what is copied, what is obeyed, what is filled, and how big the picture is.
 
-    elements: for each sheet of the material, how it was turned. guide (H, W, G), bins (B, G) and shares (H, W, E) are
-    a brief's (see texsyn.models.texto.Brief); hole (H, W) bool the pixels that are filled. given: the exemplars as they
-    were given, before anything was turned, resampled or recoloured; the recipe names those.
+    guide (H, W, G), bins (B, G), shares (H, W, E) and morph are a brief's (see texsyn.models.texto.Brief); hole (H, W)
+    bool the pixels that are filled. given: the exemplars as they were given, before anything was turned, resampled or
+    recoloured; the recipe names those.
     """
 
     material: Material
     size: Size | None
-    elements: tuple[Element, ...]
     guide: np.ndarray | None = None
     bins: np.ndarray | None = None
     shares: np.ndarray | None = None
     hole: np.ndarray | None = None
     morph: float | None = None
-    resampled: bool = False
     given: tuple[tuple[Picture, ...], ...] = ()
 
     @property
@@ -141,15 +140,20 @@ class Job:
         """Whether it takes a whole balanced picture, besides texto."""
         return any(one is not None for one in (self.guide, self.shares, self.hole, self.morph))
 
+    @property
+    def resampled(self) -> bool:
+        """Whether pixels are copied from scaled or rotated pictures, so that they have no place in the exemplars."""
+        return any(sheet.resampled for sheet in self.material.sheets)
+
     def originals(self, source: np.ndarray) -> np.ndarray:
         """Coordinates in the sheets (H, W, 2 or 3) as coordinates in the exemplars: (H, W, 2), or 3 where several."""
         at = source[..., :2].copy()
         sheet = source[..., 2] if source.shape[2] == 3 else np.zeros(at.shape[:2], int)
         sheets = self.material.sheets
-        for k, (one, element) in enumerate(zip(sheets, self.elements, strict=True)):
-            if element != IDENTITY:
-                size = one.size if element.quarter_turns % 2 == 0 else Size(one.size.width, one.size.height)
-                at[sheet == k] = unturned(at[sheet == k], element, size)
+        for k, one in enumerate(sheets):
+            if one.element != IDENTITY:
+                size = one.size if one.element.quarter_turns % 2 == 0 else Size(one.size.width, one.size.height)
+                at[sheet == k] = unturned(at[sheet == k], one.element, size)
         if self.material.n_exemplars == 1:
             return at
         number = np.array([s.exemplar for s in sheets], at.dtype)[sheet]
@@ -177,13 +181,12 @@ def job_of(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:
     shares, share_map = _shares(len(exemplars), wishes)
     if wishes.morph is not None:
         exemplars = _met(exemplars, wishes)
-    sheets, elements = _sheets(exemplars, wishes, guide)
+    sheets = _sheets(exemplars, wishes, guide)
     if share_map is not None:
         size = Size(*share_map.shape[:2])
     material = Material(sheets, _weights(exemplars[0], wishes.weights), shares)
-    outer = {} if guide is None else {"guide": guide.outer, "bins": guide.bins}
-    resized = wishes.scale != 1 or wishes.rotate % 360 != 0
-    return Job(material, size, elements, shares=share_map, morph=wishes.morph, resampled=resized, **outer)
+    outer, bins = (None, None) if guide is None else (guide.outer, guide.bins)
+    return Job(material, size, outer, bins, share_map, morph=wishes.morph)
 
 
 def _filling(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:
@@ -210,20 +213,18 @@ def _filling(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:
             Sheet((wishes.source,), usable=other, exemplar=1),
         )
     material = Material(sheets, _weights(maps, wishes.weights))
-    return Job(material, maps[0].size, (IDENTITY,) * len(sheets), hole=hole)
+    return Job(material, maps[0].size, hole=hole)
 
 
-def _sheets(
-    exemplars: Sequence[Sequence[Picture]], wishes: Wishes, guide: Guide | None
-) -> tuple[tuple[Sheet, ...], tuple[Element, ...]]:
-    sheets, elements = [], []
+def _sheets(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, guide: Guide | None) -> tuple[Sheet, ...]:
+    sheets = []
     resized = wishes.scale != 1 or wishes.rotate % 360 != 0
     for e, maps in enumerate(exemplars):
-        normal = [looks_like_normals(one) for one in maps] if len(maps) > 1 else [False]
+        normal = [_holds_normals(one, len(maps)) for one in maps]
         usable = None if wishes.exclude is None or e else ~white(wishes.exclude, maps[0], "exclude")
         inner, known = None if guide is None else guide.inner, None
         if resized:
-            how = {"scale": wishes.scale, "degrees": wishes.rotate}
+            how: dict[str, Any] = {"scale": wishes.scale, "degrees": wishes.rotate}
             made = [resampled(one, normal=n, **how) for one, n in zip(maps, normal, strict=True)]
             maps, known = [one for one, _ in made], made[0][1]
             known = None if known.all() else known
@@ -231,13 +232,22 @@ def _sheets(
             inner = None if inner is None else _planes(inner, how)
         for element in SYMMETRIES[wishes.symmetry]:
             here = [turned(one, element, normal=n) for one, n in zip(maps, normal, strict=True)]
-            masks = [None if a is None else _turned(a, element) for a in (known, usable, inner)]
-            sheets.append(Sheet(tuple(here), *masks, exemplar=e, element=element, resampled=resized))
-            elements.append(element)
-    return tuple(sheets), tuple(elements)
+            masks = {
+                name: _turned(a, element)
+                for name, a in (("known", known), ("usable", usable), ("guide", inner))
+                if a is not None
+            }
+            sheets.append(Sheet(tuple(here), **masks, exemplar=e, element=element, resampled=resized))
+    return tuple(sheets)
 
 
-def _planes(codes: np.ndarray, how: dict[str, float]) -> np.ndarray:
+def _holds_normals(picture: Picture, n_maps: int) -> bool:
+    """Whether vectors have to turn with it: a map that looks like normals, and alone is called so too."""
+    named = any(word in picture.name.lower() for word in ("norm", "nrm"))
+    return (n_maps > 1 or named) and looks_like_normals(picture)
+
+
+def _planes(codes: np.ndarray, how: dict[str, Any]) -> np.ndarray:
     """Codes (h, w, G) resampled like a picture."""
     return resampled(Picture(codes, "multi"), **how)[0].pixels
 

@@ -25,7 +25,7 @@ EPILOG = (
     "Exit codes: 0 done, 1 error, 2 wrong usage or the output exists, 3 unusable input, 4 cannot write or not enough "
     "memory, 5 some items of a batch failed, 6 diverged, 130 interrupted, 143 terminated."
 )
-PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".exr")
 
 
 class Verbs(click.Group):
@@ -102,7 +102,7 @@ _tile = click.option(
 _output = _with(
     click.option(
         "-o", "--output", metavar="OUT|-",
-        help="Output file (.png .tif .jpg .webp .bmp), {i} and {seed} filled in; - is stdout (PNG).  "
+        help="Output file (.png .tif .exr .jpg .webp .bmp), {i} and {seed} filled in; - is stdout (PNG).  "
         "[default: name, size and seed, in this folder]",
     ),
     click.option("--overwrite", is_flag=True, help="Replace the output if it exists; refused otherwise."),

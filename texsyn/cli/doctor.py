@@ -35,6 +35,8 @@ def checks() -> list[Check]:
         _guarded("keops", _keops, needed=False),
         _package("zarr", "texsyn render to .zarr; pip install 'texsyn[giant]'"),
         _package("distributed", "--scheduler, render_array; pip install 'texsyn[cluster]'"),
+        _package("openexr", "OpenEXR pictures; pip install 'texsyn[hdr]'"),
+        _package("waitress", "texsyn web; pip install 'texsyn[web]'"),
         _package("pot", "optimal transport cross-checks; only the tests use it"),
         _package("faiss-cpu", "a rival in benchmarks/bench_ot.py; nothing else uses it"),
     ]
