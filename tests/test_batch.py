@@ -212,7 +212,7 @@ def test_bad_items_do_not_stop_the_others(run: Run, tmp_path: Path) -> None:
         "6 items: 4 failed, 2 made",
         f"line 1: {tmp_path / 'in' / 'r0.png'}: cannot be read (No such file or directory)",
         f"line 2: {tmp_path / 'in' / 'r1.png'}: is not a picture that is known here; accepted are PNG, JPEG, WebP, "
-        "TIFF, BMP, GIF and PPM/PGM/PBM/PFM",
+        "TIFF, BMP, GIF and PPM/PGM/PBM/PFM, and OpenEXR with texsyn[hdr]",
         f"line 3: {tmp_path / 'in' / 'r2.png'}: is a directory; give a picture file, or - for standard input",
     ]
     assert lines[4] == "line 4: r3.png: is a directory; give a file name, or - for standard output"
