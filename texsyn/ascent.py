@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class Canvas:
     known: Tensor | None = None
     zone: Tensor | None = None
     wanted: Tensor | None = None
+    _touched: dict[int, Tensor] = field(default_factory=dict)
 
     def impose(self, u: Tensor) -> Tensor:
         """The codes u (H, W, C) with what is given put back."""
@@ -62,7 +63,10 @@ class Canvas:
         """(H, W) bool: centres of the patches that hold a free pixel; None for all."""
         if self.free is None:
             return None
-        return wrap(self.free, w // 2).unfold(0, w, 1).unfold(1, w, 1).any(-1).any(-1)
+        if w not in self._touched:
+            rows = wrap(self.free, w // 2).unfold(0, w, 1).any(-1)
+            self._touched[w] = rows.unfold(1, w, 1).any(-1)
+        return self._touched[w]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from texsyn.ascent import Canvas
-from texsyn.blocks import Period, period_of
-from texsyn.images import InputError, Picture, Size
+from texsyn.blocks import ENDLESS, Period, period_of
+from texsyn.coordinates import take
+from texsyn.images import InputError, Picture, Region, Size
 from texsyn.models.base import Synthesis, Watch
 from texsyn.models.texto import Texto, TextoConfig, transport_all
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.painting import Painting
-from texsyn.pyramid import pyramid
+from texsyn.pyramid import coarser, pyramid
 
 RING = 3  # pixels of the coarsest level that are made beyond a border which does not wrap
 
@@ -77,43 +78,96 @@ def fill(model: Texto, free: np.ndarray, *, seed: int, tile: str = "none", watch
     if not free.any():
         raise ValueError("the mask is empty; nothing is to be made")
     period, threads = period_of(tile, size), torch.get_num_threads()
-    canvases, kept = _canvases(model, free, period)
-    painting = Painting(
-        model.manner(threads), seed, canvases, period, kept, size, told=watch.part(0, 0.9).step
-    )  # fmt: skip
+    tori = model.tori(size, period, RING, least=False)
+    made = _free(model, free, period, tori)
+    windows = _windows(made, model.config.patch_size) if period == ENDLESS else [_whole(one) for one in made]
+    canvases, kept = _canvases(model, made, windows)
+    told = watch.part(0, 0.9).step
+    painting = Painting(model.manner(threads), seed, canvases, period, kept, windows, told=told)
     with one_torch_thread():
-        u = model.start_on_torus(Size(*kept[-1].shape[:2]), seed)
+        u = model.start_on_torus(tori[-1], seed)
         source = transport_all(painting, model.transported, u)
         for level in model.corrected:
             watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
             source = painting.correct(level, painting.down(level, source))
     watch.step(1.0, "done")
-    chosen = torch.from_numpy(free).to(source.device)
-    here = (slice(0, size.height), slice(0, size.width))
-    source = torch.where(chosen[..., None], source[here], kept[0][here])
-    return model.cut_out(source, [*painting.evidence, {"level": 0, "made_anew": round(float(free.mean()), 4)}])
+    whole = _identity(Region(0, 0, size.height, size.width), size)
+    inside = windows[0].intersect(Region(0, 0, size.height, size.width))
+    assert inside is not None
+    here = np.s_[inside.top : inside.bottom, inside.left : inside.right]
+    there = np.s_[inside.top - windows[0].top :, inside.left - windows[0].left :]
+    found = source[there][: inside.height, : inside.width].cpu()
+    whole[here] = torch.where(torch.from_numpy(free[here])[..., None], found, whole[here])
+    evidence = [*painting.evidence, {"level": 0, "made_anew": round(float(free.mean()), 4)}]
+    return model.cut_out(whole.to(model.device), evidence)
 
 
-def _canvases(model: Texto, free: np.ndarray, period: Period) -> tuple[list[Canvas], list[Tensor]]:
-    """For each level, finest first: what is free, with the codes of the rest, and the map of the rest.
+def _free(model: Texto, free: np.ndarray, period: Period, tori: list[Size]) -> list[Tensor]:
+    """For each level, finest first, (H, W) bool on its torus: what is made.
 
-    A coarse pixel is free where the larger part of it is. Beyond a border that does not wrap, RING coarse pixels are
-    free too, so that the opposite border has no say.
+    A coarse pixel is free where the larger part of it is. Where the hole is near a border that does not wrap, what lies
+    beyond it is free too, so that the opposite border has no say.
     """
+    reach = (model.config.patch_size // 2 + 1) * 2 ** (len(tori) - 1)
+    rows, columns = (np.flatnonzero(free.any(axis)) for axis in (1, 0))
+    near = any(
+        p is None and (at[0] < reach or at[-1] >= n - reach)
+        for p, at, n in zip(period, (rows, columns), free.shape, strict=True)
+    )
+    found = []
+    for number, (torus, share) in enumerate(
+        zip(tori, pyramid(torch.from_numpy(free)[None].float(), len(tori)), strict=True)
+    ):
+        made = torch.full((torus.height, torus.width), near)
+        part = share[0] >= 0.5 if number else share[0] > 0
+        height, width = min(torus.height, part.shape[0]), min(torus.width, part.shape[1])
+        made[:height, :width] = part[:height, :width]
+        found.append(made)
+    return found
+
+
+def _whole(made: Tensor) -> Region:
+    return Region(0, 0, made.shape[0], made.shape[1])
+
+
+def _windows(made: list[Tensor], w: int) -> list[Region]:
+    """For each level, finest first, a window around what is made there and at the finer levels; all at the coarsest."""
+    found: list[Region] = []
+    for one in made:
+        whole = _whole(one)
+        rows, columns = (one.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+        window = None
+        if rows:
+            window = Region(rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1).grow(4 * w)
+        if found:
+            above = coarser(found[-1])
+            window = above if window is None else _around(window, above)
+        assert window is not None, "something is made at level 0"
+        inside = window.intersect(whole)
+        found.append(inside if inside is not None else whole)
+    return [*found[:-1], _whole(made[-1])]
+
+
+def _around(a: Region, b: Region) -> Region:
+    """The smallest region that holds both."""
+    top, left = min(a.top, b.top), min(a.left, b.left)
+    return Region(top, left, max(a.bottom, b.bottom) - top, max(a.right, b.right) - left)
+
+
+def _canvases(model: Texto, made: list[Tensor], windows: list[Region]) -> tuple[list[Canvas], list[Tensor]]:
+    """For each level, finest first, on its window: what is free with the codes of the rest, and the map of the rest."""
     canvases, kept = [], []
-    tori = model.tori(model.exemplar.size, period, RING, least=False)
-    shares = pyramid(torch.from_numpy(free)[None].float(), len(tori))
-    for level, torus, share in zip(model.levels, tori, shares, strict=True):
-        window = model.atlas.window(0, level.number)
-        height, width = min(torus.height, window.height), min(torus.width, window.width)
-        made = torch.ones((torus.height, torus.width), dtype=torch.bool, device=level.codes.device)
-        made[:height, :width] = (share[0] >= 0.5 if level.number else share[0] > 0)[:height, :width]
-        known = torch.zeros((torus.height, torus.width, level.codes.shape[2]), dtype=torch.uint8, device=made.device)
-        known[:height, :width] = level.codes[:height, :width]
-        at = [torch.arange(n, dtype=torch.int32, device=made.device) for n in (torus.height, torus.width)]
-        identity = torch.stack(torch.meshgrid(*at, indexing="ij"), -1)
-        identity[..., 0].clamp_(max=height - 1)
-        identity[..., 1].clamp_(max=width - 1)
-        canvases.append(Canvas(free=made, known=known))
+    for level, free, window in zip(model.levels, made, windows, strict=True):
+        home = model.atlas.window(0, level.number)
+        identity = _identity(window, home.size).to(level.codes.device)
+        free = free[window.top : window.bottom, window.left : window.right].to(level.codes.device)
+        canvases.append(Canvas(free=free, known=take(level.codes, identity)))
         kept.append(identity)
     return canvases, kept
+
+
+def _identity(window: Region, size: Size) -> Tensor:
+    """(H, W, 2) int32: every position of a window, moved into a picture of that size."""
+    rows = torch.arange(window.top, window.bottom, dtype=torch.int32).clamp(max=size.height - 1)
+    columns = torch.arange(window.left, window.right, dtype=torch.int32).clamp(max=size.width - 1)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)

@@ -43,8 +43,9 @@ class Manner:
 class Painting:
     """A torus in the making: the canvases and the period of its levels, by number, what is said about it, and to whom.
 
-    kept: for each level the map (H, W, 2) of what the canvas is not free to change. size: the part of the torus that
-    is wanted, whose shares are measured. told(fraction, message) is called between pieces.
+    kept: for each level the map (H, W, 2) of what the canvas is not free to change. windows: where the canvases lie on
+    the torus, when they are a part of it, whose pixels next to its border are not free. size: the part of the torus
+    that is wanted, whose shares are measured. told(fraction, message) is called between pieces.
     """
 
     manner: Manner
@@ -52,6 +53,7 @@ class Painting:
     canvases: Sequence[Canvas]
     period: Period = ENDLESS
     kept: Sequence[Tensor] | None = None
+    windows: Sequence[Region] | None = None
     size: Size | None = None
     told: Callable[[float, str], None] = lambda fraction, message: None
     evidence: list[dict[str, Any]] = field(default_factory=list)
@@ -114,8 +116,12 @@ class Painting:
     def down(self, level: Level, source: Tensor) -> Tensor:
         """The children of the map of the level above it, on the torus; what is kept is put back."""
         fine, coarse = level_period(self.period, level.number), level_period(self.period, level.number + 1)
-        whole = Region(0, 0, fine[0] or 2 * source.shape[0], fine[1] or 2 * source.shape[1])
-        source = children(source, coarser(whole, fine, coarse), whole, level.size, fine, coarse)
+        if self.windows is None:
+            whole = Region(0, 0, fine[0] or 2 * source.shape[0], fine[1] or 2 * source.shape[1])
+            above = coarser(whole, fine, coarse)
+        else:
+            above, whole = self.windows[level.number + 1], self.windows[level.number]
+        source = children(source, above, whole, level.size, fine, coarse)
         return self._keep(level, source)
 
     def _keep(self, level: Level, source: Tensor) -> Tensor:
