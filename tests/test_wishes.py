@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from test_plane import wrapped_edge
 
 import texsyn
 import texsyn.atlas
@@ -468,6 +469,42 @@ def test_colour_under_alpha_0_does_not_matter() -> None:
 
 
 # ---- what they have in common
+
+
+@pytest.mark.parametrize("wish", ["guide", "mix", "morph", "target", "symmetry", "copy_limit", "fill", "stack"])
+def test_pictures_with_wishes_wrap_on_the_axes_of_tile(wish: str) -> None:
+    """Over four pictures of sides that no power of two divides, the wrapped edges differ no more than the inside does.
+
+    The mean ratios were 0.59 (symmetry: a mirror image fits its own edge well) to 1.19; made without tile they are 1.6 to 3.1.
+    """
+    a, b = load("skimage:gravel:96"), load("skimage:grass:96")
+    ratios = []
+    for seed in range(4):
+        size = Size(90 + seed, 101 - 2 * seed)
+        y, x = np.mgrid[: size.height, : size.width]
+        wave = (128 + 60 * np.cos(y / size.height * 2 * np.pi) * np.cos(x / size.width * 2 * np.pi)).astype(np.uint8)
+        image, more = {
+            "guide": (a, {"guide_in": a, "guide_out": wave, "guide_weight": 0.3}),
+            "mix": ([a, b], {"mix": (0.5, 0.5)}),
+            "morph": ([a, b], {"morph": 0.5}),
+            "target": (a, {"target": wave, "strength": 0.2}),
+            "symmetry": (a, {"symmetry": "all"}),
+            "copy_limit": (a, {"copy_limit": 16}),
+            "fill": (load("skimage:gravel:130"), {"mask": edges(130)}),
+            "stack": (None, {"maps": {"a": a, "b": b}}),
+        }[wish]
+        own = wish in ("guide", "target", "fill")
+        u = texsyn.synth(image, None if own else size, seed=seed, tile="xy", passes=10, **more).pixels
+        for axis in (0, 1):
+            edge, inside = wrapped_edge(u, axis, 0, 1)
+            ratios.append(edge / inside.mean())
+    assert np.mean(ratios) < 1.25
+
+
+def edges(n: int) -> np.ndarray:
+    mask = np.zeros((n, n), bool)
+    mask[:14] = mask[-14:] = mask[:, :14] = mask[:, -14:] = True
+    return mask
 
 
 def test_the_same_wishes_give_the_same_bits_with_any_number_of_threads() -> None:
