@@ -475,7 +475,7 @@ def test_colour_under_alpha_0_does_not_matter() -> None:
 def test_pictures_with_wishes_wrap_on_the_axes_of_tile(wish: str) -> None:
     """Over four pictures of sides that no power of two divides, the wrapped edges differ no more than the inside does.
 
-    The mean ratios were 0.59 (symmetry: a mirror image fits its own edge well) to 1.19; made without tile they are 1.6 to 3.1.
+    The mean ratios were 0.59 (symmetry: mirror images fit well) to 1.19; without tile they are 1.6 to 3.1.
     """
     a, b = load("skimage:gravel:96"), load("skimage:grass:96")
     ratios = []
