@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import re
@@ -10,9 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from texsyn.images import load
+from texsyn.images import load, save
 from texsyn.models import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +96,64 @@ def test_readmes_other_commands_are_known_verbs_and_options() -> None:
         assert said.exit_code == 0, line
         for option in options:
             assert option in said.output, f"{verb} has no {option}"
+
+
+def artists_commands() -> list[str]:
+    section = README.partition("## For artists")[2].partition("\n## ")[0]
+    return [line for block in re.findall(r"```\n(.+?)```", section, re.S) for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def artists_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small pictures under the names that the README uses."""
+    folder = tmp_path_factory.mktemp("artist")
+    y, x = np.mgrid[:40, :48]
+    left, disc = (x < 24) * np.uint8(255), (np.hypot(y - 20, x - 22) < 9) * np.uint8(255)
+    ramp = (5 * x).astype(np.uint8)
+    texture = {name: load(f"skimage:{name}:48").pixels[:40] for name in ("brick", "gravel", "grass")}
+    inputs = {
+        "rock_albedo": np.repeat(texture["gravel"], 3, 2),
+        "rock_rough": 255 - texture["gravel"],
+        "height": np.arange(40 * 48, dtype=np.uint16),
+        "wall": texture["brick"],
+        "hole": disc,
+        "gravel": texture["gravel"],
+        "grass": texture["grass"],
+        "garden": np.where(left[..., None] > 0, texture["grass"], texture["gravel"]),
+        "garden_labels": left,
+        "drawing": disc,
+        "wet_here": ramp,
+        "wet_there": ramp[:, ::-1],
+        "ramp": ramp,
+        "portrait": load("skimage:camera:48").pixels[:40],
+        "bricks": texture["brick"],
+    }
+    for name, pixels in inputs.items():
+        save(load(np.ascontiguousarray(pixels).reshape(40, 48, -1)), folder / f"{name}.png")
+    return folder
+
+
+def test_readmes_commands_for_artists_run(artists_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line as it stands, at a small size; every output that it names is there afterwards and readable."""
+    from click.testing import CliRunner
+
+    from texsyn.cli.commands import texsyn
+
+    monkeypatch.chdir(artists_folder)
+    lines = artists_commands()
+    assert len(lines) >= 10
+    for line in lines:
+        words = shlex.split(re.sub(r"--size \S+", "--size 60x50", line))
+        before = set(os.listdir())
+        done = CliRunner().invoke(texsyn, [*words[1:], "--quiet"])
+        assert done.exit_code == 0, f"{line}: {done.output}"
+        new = set(os.listdir()) - before
+        named = fnmatch.filter(new, re.sub(r"{\w+}", "*", words[words.index("-o") + 1]))
+        assert named, line
+        assert new - {"map.npy"} == set(named), line
+        for name in named:
+            load(name)
+    assert load("big_height.png").pixels.dtype == np.uint16
 
 
 def test_readmes_table_of_methods_is_the_table_of_models() -> None:
