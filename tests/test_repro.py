@@ -17,7 +17,9 @@ import pytest
 import texsyn
 from texsyn.cli import main
 from texsyn.images import InputError, Picture, Region, load, read_recipe, save
-from texsyn.repro import NUMBERS, OF_NUMBERS, TEXTS, WHOLE, _Search, order, repro
+from texsyn.repro import order, repro
+from texsyn.repro.inputs import Search
+from texsyn.repro.reading import NUMBERS, OF_NUMBERS, TEXTS, WHOLE
 from texsyn.wishes import PICTURES, Wishes
 
 QUICK = {"passes": 2}
@@ -343,14 +345,14 @@ def test_only_the_last_part_of_a_recorded_name_is_used(
     out: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     opened: list[str] = []
-    candidates = _Search._candidates
+    candidates = Search._candidates
 
     def watched(*args: Any) -> Any:
         for path in candidates(*args):
             opened.append(path)
             yield path
 
-    monkeypatch.setattr(_Search, "_candidates", watched)
+    monkeypatch.setattr(Search, "_candidates", watched)
     Path("passwd").write_text("secret")
     Path("-").write_text("secret")
     with pytest.raises(InputError) as error:
@@ -492,6 +494,8 @@ def test_no_recipe(out: str) -> None:
         {"wishes": {"depth": "64"}},
         {"region": "0,0,40,28"},
         {"region": 3},
+        {"region": "0,0,40,28", "pixels_sha256": 5},
+        {"region": "0,0,40,28", "method": "tileable", "pixels_sha256": None},
         {"region": "0,0,40,28", "method": "random-phase", "settings": {}},
         {"region": "0,0,9999999,9999999"},
         {"region": f"{2**41},0,40,28"},
@@ -522,7 +526,7 @@ def test_every_wish_can_be_read_back() -> None:
 
 
 def test_a_picture_that_does_not_fit_is_refused_before_the_work(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("texsyn.repro.free_memory", lambda: 2**20)
+    monkeypatch.setattr("texsyn.repro.ordering.free_memory", lambda: 2**20)
     with pytest.raises(MemoryError, match="40x28 pixels need about"):
         order(out).run()
     with pytest.raises(InputError, match="its recipe asks for 80x28 pixels"):

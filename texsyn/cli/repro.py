@@ -58,7 +58,7 @@ def repro(out: str, inputs: tuple[str, ...], output: str | None, overwrite: bool
         "differences": list(found.differences),
         "recorded_sha256": found.recorded.get("pixels_sha256"),
         "made_sha256": found.result.image.sha256,
-        "file_sha256": wanted.held.sha256,
+        "file_sha256": wanted.original.picture.sha256,
     }
     if output is not None:
         notes = found.result.save(output, overwrite=overwrite)
