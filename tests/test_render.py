@@ -25,7 +25,7 @@ from texsyn.cli import main
 from texsyn.images import OutputError, OutputExists, Picture, Region, Size, load, read_recipe
 from texsyn.images.partial import Partial, Unfinished
 from texsyn.images.tiled import Layout, TiffTiles, look
-from texsyn.models.base import Cancelled, TextureModel
+from texsyn.models.base import Cancelled, TextureModel, model_class
 from texsyn.render import to_file
 
 Run = Callable[..., tuple[int, str, str]]
@@ -609,6 +609,22 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path, model_file: Path)
     peaks = [peak(tmp_path, model_file, side) for side in (3000, 6000)]
     assert peaks[1] < 1.5 * 2**30
     assert peaks[1] - peaks[0] < 64 * 2**20
+
+
+def test_memory_that_is_said_is_what_was_measured() -> None:
+    """Within 3 % below and 20 % above, for every render of the benchmark, of 256x256 RGB."""
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "render_cpu.json"
+    records = json.loads(path.read_text())["records"]
+    picture, large = load(np.zeros((256, 256, 3), np.uint8)), {}
+    for record in records:
+        method, side = record["method"], record["side"]
+        cls = model_class(method)
+        if method not in large:
+            large[method] = cls(picture, cls.config_type(**({"endless": True} if method == "texto" else {})))
+        layout = Layout(Size(side, side), 1024, 3, "uint8", "RGB")
+        said = render._memory(large[method], layout, record["workers"]) / 2**20
+        assert 0.97 <= said / record["peak_mib"] <= 1.2, record
+    assert len(records) > 10
 
 
 @pytest.mark.slow

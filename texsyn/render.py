@@ -31,6 +31,7 @@ from texsyn.images.depth import to_half
 from texsyn.images.partial import Partial
 from texsyn.images.picture import printable
 from texsyn.images.tiled import Layout, kind_of
+from texsyn.material import Material
 from texsyn.models.base import Cancel, Cancelled, OnProgress, TextureModel, Watch, Window
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.synthesis import as_size, exemplars_of, fresh_seed, order_of, recipe_of
@@ -45,8 +46,9 @@ MEMORY_LIMIT = 1.5 * 2**30  # the default number of workers stays below it
 
 
 class Memory(NamedTuple):
-    """Peak resident size: MiB; MiB a channel; MiB of what is kept, reached by KEPT_FULL pixels; bytes a pixel that a
-    worker renders at once; bytes such a pixel and channel. From benchmarks/bench_render.py.
+    """Peak resident size: MiB; MiB a channel; MiB of what is kept, which grows with the square root of the picture's
+    pixels up to KEPT_FULL; bytes a pixel that a worker renders at once; bytes such a pixel and channel. Channels are
+    those that are matched. From benchmarks/results/render_cpu.json: 0.97 to 1.2 times what was measured there.
     """
 
     base: float
@@ -56,13 +58,13 @@ class Memory(NamedTuple):
     pixel_channel: float
 
 
-KEPT_FULL = 2**23
+KEPT_FULL = 2**26
 MEMORY = {
-    "texto": Memory(385, 10, 140, 45, 2),
-    "texto-2018": Memory(340, 10, 60, 15, 32),
-    "gaussian": Memory(345, 0, 40, 0, 15),
+    "texto": Memory(396, 13, 170, 60, 2),
+    "texto-2018": Memory(355, 10, 100, 30, 32),
+    "gaussian": Memory(346, 0, 140, 16, 22),
 }
-OTHERS = Memory(400, 40, 140, 45, 32)
+OTHERS = Memory(400, 40, 170, 60, 32)
 
 
 def to_file(
@@ -373,16 +375,31 @@ def _recipe(model: TextureModel, whole: Size, region: Region, tile: str, seed: i
 
 
 def _memory(model: TextureModel, layout: Layout, workers: int) -> int:
-    cost, channels, size = MEMORY.get(model.method, OTHERS), layout.channels, layout.size
+    cost, size = MEMORY.get(model.method, OTHERS), layout.size
     grid, side = _Grid(size, layout.tile), _piece(workers)
-    shared = (cost.base + cost.channel * channels + cost.kept * min(1.0, size.pixels / KEPT_FULL)) * 2**20
+    channels, resident = _fitted(model.material)
+    kept = cost.kept * min(1.0, size.pixels / KEPT_FULL) ** 0.5
+    shared = (cost.base + cost.channel * channels + kept) * 2**20 + resident
     each = min(side, size.height) * min(side, size.width) * (cost.pixel + cost.pixel_channel * channels)
-    each += 2 * grid.side.pixels * channels * np.dtype(layout.dtype).itemsize  # a job's pixels, and its tiles
+    # a job's pixels, a piece of them, and its tiles
+    each += 3 * min(grid.side.pixels, size.pixels) * layout.channels * np.dtype(layout.dtype).itemsize
     if model.method == "gaussian":  # blocks that are kept, and transforms, grow with the exemplar
         height, width = (max(n, 512) for n in (model.exemplar.size.height, model.exemplar.size.width))
         shared += 32 * channels * height * width
         each += 60 * (height + model.exemplar.size.height) * (width + model.exemplar.size.width)
     return round(shared + min(workers, grid.n) * each)
+
+
+def _fitted(material: Material) -> tuple[int, int]:
+    """Channels that are matched, at most, and bytes that the sheets take: pixels, codes, and where atoms are."""
+    maps, guide = material.sheets[0].maps, material.sheets[0].guide
+    weights = material.weights or (1.0,) * len(maps)
+    channels = sum(one.channels for one, weight in zip(maps, weights, strict=True) if weight)
+    channels += 0 if guide is None else guide.shape[2]
+    n_pixels = sum(sheet.size.pixels for sheet in material.sheets)
+    n_bytes = sum(one.pixels.nbytes for sheet in material.sheets for one in sheet.maps)
+    simple = len(material.sheets) == 1 and material.sheets[0].plain
+    return channels, n_bytes + n_pixels * (8 + 3 * channels + (0 if simple else 32))
 
 
 def _piece(workers: int) -> int:

@@ -132,7 +132,7 @@ def render(
             metadata=not no_metadata, resume=resume, overwrite=overwrite,
         )  # fmt: skip
     except ValueError as error:
-        raise Misuse(re.sub(r"^(block|map|size|region)\b=?", r"--\1 ", str(error))) from error
+        raise Misuse(re.sub(r"^(block|map|size|region)\b[= ]?", r"--\1 ", str(error))) from error
     free = free_memory()
     try:
         plan.check()

@@ -194,7 +194,7 @@ class TextureModel(ABC):
         }
         if self.origin:
             header["origin"] = self.origin
-        tensors = {k: torch.from_numpy(np.require(a, requirements=["C", "W"])) for k, a in arrays.items()}
+        tensors = {k: torch.from_numpy(np.array(a, order="C")) for k, a in arrays.items()}  # copies: sheets may share
         tensors |= {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.tensors().items()}
         made: bytes = safetensors_bytes(tensors, metadata={"texsyn": json.dumps(header)})
         return made
