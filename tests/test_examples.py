@@ -39,6 +39,7 @@ def test_example_runs_in_an_empty_folder(example: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+    assert "False" not in done.stdout, "examples print what they checked"
     assert 8 <= len(example.read_text().splitlines()) <= 35
 
 
