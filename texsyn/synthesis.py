@@ -140,7 +140,9 @@ def plan(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, method: str, co
     """job_of(), for methods that can do it: texto alone copies by coordinates. Raises ValueError, InputError."""
     job = dataclasses.replace(job_of(exemplars, wishes), given=tuple(tuple(maps) for maps in exemplars))
     if method != "texto" and (not job.material.plain or job.obeys):
-        raise ValueError(f"method {method!r} makes no stacks, mixtures, fillings or guided pictures; take texto")
+        raise ValueError(
+            f"method {method!r} takes one picture: no stacks, mixtures, masks, variants or guides; take texto"
+        )
     if job.obeys and config.endless:
         raise ValueError("guides, targets, masks and maps of shares take a whole picture; leave endless out")
     if wishes.copy_limit is not None and method != "texto":

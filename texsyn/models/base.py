@@ -238,12 +238,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{Path(path).name}: a safetensors file, but not one that texsyn wrote")
     if header.get("format") not in (PLAIN, SHEETS):
         raise InputError(
-            f"{Path(path).name}: model format {str(header.get('format'))[:80]}, this version reads {PLAIN} and {SHEETS}"
+            f"{Path(path).name}: model format {_short(header.get('format'))}, this version reads {PLAIN} and {SHEETS}"
         )
     if (header["format"] == SHEETS) != ("sheets" in header):
         raise InputError(f"{Path(path).name}: not a usable texsyn model (its format and its contents disagree)")
     if header["method"] not in list(METHODS):  # a list, since the header may hold what cannot be hashed
-        raise InputError(f"{Path(path).name}: method {str(header['method'])[:80]!r} is not one of {', '.join(METHODS)}")
+        raise InputError(f"{Path(path).name}: method {_short(header['method'])} is not one of {', '.join(METHODS)}")
     return header
 
 
@@ -276,6 +276,10 @@ def load(path: str | Path, *, device: str = "cpu") -> TextureModel:
         return model
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
         raise InputError(f"{name}: not a usable texsyn model ({_one_line(e)})") from e
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:80] if isinstance(value, (str, int, float)) else f"of type {type(value).__name__}"
 
 
 def _one_line(e: Exception) -> str:
