@@ -118,10 +118,18 @@ def fill() -> Iterator[Row]:
         ("out: --mask --source gravel.png", made(wall, mask=hole, source=gravel)),
     ]
     cat = load("skimage:chelsea").pixels[:290, 6:446]
-    hole = disc(cat.shape, (40, 150, 24), (128, 310, 36), (235, 90, 26))
+    cheek = (235, 90, 26)
+    hole = disc(cat.shape, (40, 150, 24), (128, 310, 36), cheek)
+    alone, far = disc(cat.shape, cheek), ~disc(cat.shape, (235, 90, 75))
+    out, again = made(cat, mask=hole), made(cat, mask=alone, exclude=far)
+    near = [u[201:269, 35:145].repeat(2, 0).repeat(2, 1) for u in (out, again)]
     yield [
-        ("in: a cat, three holes", np.where(hole[..., None], HOLE, cat).astype(np.uint8)),
-        ("out: the forehead is mended, the eye and the cheek are not", made(cat, mask=hole)),
+        ("in: a cat, three holes", np.where(hole[..., None], HOLE, cat).astype(np.uint8)[:, 16:346]),
+        ("out: the eye and the cheek are wrong", out[:, 16:346]),
+        (
+            "cheek; below: --exclude all that is far",
+            np.concatenate([near[0], np.full((18, 220, 3), 255, np.uint8), near[1]]),
+        ),
     ]
 
 
