@@ -253,6 +253,7 @@ def hostile(good: bytes) -> dict[str, bytes]:
         "format_3": changed(format=3),
         "no_sheets": to_bytes(tensors, metadata={"texsyn": json.dumps(bare)}),
         "gaussian": changed(method="gaussian", config={}),
+        "format_of_lists": changed(format=[[[]]]),
         "empty": changed(sheets=[]),
         "sheets_are_a_number": changed(sheets=3),
         "sheets_are_text": changed(sheets=["a", "b"]),
@@ -473,6 +474,7 @@ def test_fit_sample_and_render_of_a_stack(run: Run, files: None) -> None:
         assert (found.half, found.mode) == (one.half, one.mode)
         assert np.array_equal(found.pixels, one.pixels), name
     refused(run("sample", "m.texsyn", "--size", "9x9", "-o", "out.png"), 2, "-o", "{name}")
+    refused(run("sample", "m.texsyn", "--size", "9x9", "-o", "-"), 2, "-o -", "not 3", "{name}")
     assert run("sample", "m.texsyn", "--size", "32x32", "--seed", 5)[0] == 0
     assert {"rock_albedo_32x32_seed5.png", "rock_height_32x32_seed5.tif"} <= set(os.listdir())
 

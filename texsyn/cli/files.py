@@ -79,7 +79,9 @@ def targets_of(
 
 def _require_stdout(count: int) -> None:
     if count > 1:
-        raise Misuse(f"-o -: takes one picture, not {count}; give a file name with {{i}} or, for maps, {{name}}")
+        raise Misuse(
+            f"-o -: takes one picture, not {count}; leave out -n, or give a file name with {{i}} (of maps {{name}})"
+        )
     if sys.stdout is None:
         raise OutputError("-o -: standard output is closed")
     if sys.stdout.isatty():

@@ -30,7 +30,7 @@ from texsyn.cli.commands import (
     texsyn,
 )
 from texsyn.cli.files import checked, require_file, targets_of
-from texsyn.cli.synth import _as_options, _kept_wishes, _sources, _wished
+from texsyn.cli.synth import _as_options, _kept_wishes, _require_mix, _sources, _wished
 from texsyn.cli.talk import Talk
 from texsyn.images import check_path
 
@@ -71,8 +71,7 @@ def fit(
     if output == "-" or Path(output).suffix.lower() in PICTURE_ENDINGS:
         raise Misuse(f"-o: {output!r} is no name for a model: give a file such as rock.texsyn (synth makes pictures)")
     check_path(output, overwrite=overwrite)
-    if len(images) > 1 and wanted["mix"] is None:
-        raise Misuse(f"--mix: is missing; give the share of each of the {len(images)} IMAGEs, e.g. 0.7,0.3")
+    _require_mix(images, wanted)
     given = [load_exemplar(one, talk) for one in _sources(images, maps)]
     wished = _wished(wanted, talk)
     from texsyn.synthesis import (

@@ -157,6 +157,7 @@ def synth(
     """
     talk = Talk(as_json, quiet, verbose, output)
     sources = _sources(images, maps)
+    _require_mix(images, wanted)
     given = [load_exemplar(one, talk) for one in sources]
     wished = _wished(wanted, talk)
     from texsyn.images import convert_depth
@@ -227,6 +228,12 @@ def _sources(images: Sequence[str], maps: Sequence[str]) -> list[str]:
     if len(set(stems)) < len(stems):
         raise Misuse("--maps: two files have the same name; outputs are named after them")
     return found
+
+
+def _require_mix(images: Sequence[str], wanted: dict[str, Any]) -> None:
+    if len(images) > 1 and all(wanted.get(name) is None for name in ("mix", "mix_map", "morph", "mask")):
+        path = click.get_current_context().command_path
+        raise Misuse(f"--mix: is missing; give the shares of {', '.join(images)}, e.g. 0.7,0.3 (see {path} --help)")
 
 
 def _wished(wanted: dict[str, Any], talk: Talk) -> dict[str, Any]:
