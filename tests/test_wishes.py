@@ -197,6 +197,9 @@ def test_filling_from_another_picture_uses_nothing_else() -> None:
     assert (result.source[mask][:, 2] == 1).all()
     at = result.source[mask]
     assert np.array_equal(result.pixels[mask], other.pixels[at[:, 0], at[:, 1]])
+    left = np.tile(np.arange(80) < 30, (80, 1))
+    limited = texsyn.synth(picture, mask=mask, source=other, exclude=left, seed=0, **QUICK)
+    assert (limited.source[mask][:, 1] >= 30).all(), "exclude is about the picture that is copied from"
 
 
 def test_excluded_parts_are_not_copied() -> None:

@@ -52,7 +52,7 @@ class Wishes:
     #: a picture whose light and dark the output follows
     target: Any = None
     #: of the target, from 0 to 1
-    strength: float = 0.5
+    strength: float = 0.3
     #: of the image's elements in the output, and degrees counter-clockwise
     scale: float = 1.0
     rotate: float = 0.0
@@ -60,7 +60,8 @@ class Wishes:
     symmetry: str = "none"
     #: side in pixels of the largest square that may stand in the output as it is in the image
     copy_limit: int | None = None
-    #: "keep" gives the output the image's exact histogram in each channel, which changes pixels a little
+    #: "keep" gives each channel of the output the image's histogram, as near as moving equal values together can,
+    #: which changes pixels a little
     histogram: str = "free"
     #: "auto" (the image's), "8", "16", "f16" or "f32"
     depth: str = "auto"
@@ -200,8 +201,8 @@ def _filling(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:
         raise InputError(f"{wishes.mask.name}: the mask is black all over; white is what will be filled")
     if hole.all() and wishes.source is None:
         raise InputError(f"{wishes.mask.name}: the mask is white all over; nothing is left to copy from")
-    usable = None if wishes.exclude is None else ~white(wishes.exclude, maps[0], "exclude")
     if wishes.source is None:
+        usable = None if wishes.exclude is None else ~white(wishes.exclude, maps[0], "exclude")
         sheets: tuple[Sheet, ...] = (Sheet(tuple(maps), known=~hole, usable=usable),)
     else:
         if len(maps) > 1:

@@ -83,7 +83,7 @@ _wishes = _with(
     ),
     click.option("--target", metavar="FILE", help="A picture whose light and dark the output follows."),
     click.option(
-        "--strength", type=click.FloatRange(0, 1, min_open=True), metavar="S", default=0.5, show_default=True,
+        "--strength", type=click.FloatRange(0, 1, min_open=True), metavar="S", default=0.3, show_default=True,
         help="How closely it follows the target.",
     ),
     click.option(
@@ -92,7 +92,7 @@ _wishes = _with(
     ),
     click.option(
         "--histogram", type=click.Choice(["free", "keep"]), default="free", show_default=True,
-        help="keep: exactly IMAGE's histogram in every channel, which changes pixels a little.",
+        help="keep: IMAGE's histogram in every channel, which changes pixels a little.",
     ),
     click.option(
         "--depth", type=click.Choice(["auto", "8", "16", "f16", "f32"]), default="auto", show_default=True,
