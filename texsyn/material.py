@@ -79,7 +79,7 @@ class Material:
         first = self.sheets[0]
         if len(self.sheets) > MAX_SHEETS:
             raise InputError(
-                f"{len(self.sheets)} exemplars and turned copies of them are to be mixed, and at most {MAX_SHEETS} can be"
+                f"{len(self.sheets)} exemplars and turned copies of them are to be mixed; at most {MAX_SHEETS} can be"
             )
         for sheet in self.sheets[1:]:
             if len(sheet.maps) != len(first.maps):
