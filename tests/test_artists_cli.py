@@ -153,7 +153,7 @@ def test_the_other_wishes(run: Run, folder: Path) -> None:
         ("synth --maps rock_* --weight bump -o o_{name}", 2, ("--weight 'bump'", "normal=0.5")),
         ("synth --maps rock_* --method gaussian -o o_{name}", 2, ("gaussian", "texto")),
         ("synth --maps rock_* -o -", 2, ("-o -",)),
-        ("synth gravel.png brick.png", 2, ("2 images need mix",)),
+        ("synth gravel.png brick.png", 2, ("--mix: is missing", "gravel.png, brick.png")),
         ("synth gravel.png brick.png --mix 1", 2, ("--mix=1", "1 parts for 2 images")),
         ("synth gravel.png brick.png --mix a,b", 2, ("--mix 'a,b'", "0.7,0.3")),
         ("synth gravel.png rock_albedo.png --mix 1,1", 3, ("rock_albedo.png is RGB", "one kind")),
