@@ -62,17 +62,21 @@ def verify(
         )
     from texsyn.images import to_unit
 
-    certificate = with_cache(_certificate)
-    options = {key: value for key, value in (("levels", levels), ("patch_size", patch_size)) if value is not None}
+    module = with_cache(_module)
+    levels, patch_size = levels or module.N_LEVELS, patch_size or module.PATCH_SIZE
+    for picture in (out, ex):
+        if min(picture.size.height, picture.size.width) < patch_size <= module.MAX_VALUES**0.5:
+            raise InputError(f"{picture.name}: {picture.size} pixels hold no patch of {patch_size}x{patch_size}")
+    pixels = to_unit(out.pixels), to_unit(ex.pixels)
     with announced(talk.say):
-        found = checked("--patch-size", certificate, to_unit(out.pixels), to_unit(ex.pixels), **options)
+        found = checked("--patch-size", module.certificate, *pixels, levels=levels, patch_size=patch_size)
     click.echo(found.to_json() if as_json else found.to_table())
     if largest is not None and found.upper > largest:
         raise click.ClickException(_verdict(found, largest))
 
 
-def _certificate() -> Any:
-    from texsyn.metrics.certificate import certificate
+def _module() -> Any:
+    from texsyn.metrics import certificate
 
     return certificate
 

@@ -21,11 +21,12 @@ patches is thinned to one patch out of each cell of a grid, drawn with a fixed s
 many were left. The interval then holds for the laws of those patches; a law of fewer patches lies further from any
 other, by more the finer the level.
 
-The search is an auction (Bertsekas and Castanon 1989, "The auction algorithm for the transportation problem") on short
-lists of candidates: the best atom out of each of GROUPS random groups under the present psi, found again in every
-round for all patches at once. That search is also the dual value. Departures: bidders whose list has become too
-expensive wait for the next list; a round stops when little mass is left; it starts from the potential of a problem
-with a sixth of the patches.
+The search is an auction with bids that shrink from round to round (Bertsekas and Castanon 1989, "The auction algorithm
+for the transportation problem") on short lists of candidates: the best atom out of each of GROUPS random groups under
+the present psi, found again in every round for all patches at once. That search is also the dual value. Departures:
+bidders whose list has become too expensive wait for a new one; a round stops when little mass is left; where a round
+ended worse than the best so far, atoms that nobody wants are made cheaper; the start is the potential of a problem with
+a sixth of the points.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ __all__ = ["Certificate", "Interval", "LevelBounds", "certificate", "dual_value"
 
 UNIT = "grey levels of 100"
 MAX_PAIRS = 1 << 34  # all patches of 512x512 against all of 256x256; about a minute of one core for four levels of grey
+N_LEVELS, PATCH_SIZE = 4, 5
 MAX_LEVELS = 6  # up to there the pyramid of 8-bit codes is exact in float64
 MAX_VALUES = 511  # numbers a patch may have: products of bytes then stay below 2^24
 
@@ -155,18 +157,19 @@ def certificate(
     output: np.ndarray,
     exemplar: np.ndarray,
     *,
-    levels: int = 4,
-    patch_size: int = 5,
+    levels: int = N_LEVELS,
+    patch_size: int = PATCH_SIZE,
     tol: float = 0.02,
     max_pairs: int = MAX_PAIRS,
 ) -> Certificate:
     """Certified patch distances of output (H, W, C) from exemplar (h, w, C), both floats in [0, 1], at each level.
 
     Levels where either picture is smaller than a patch are left out. The search ends when an interval's relative width
-    in W2^2 is at most tol, or after MAX_ROUNDS. max_pairs bounds the patches compared (see the top of this file). The
-    floor is between halves, which have half as many patches as the exemplar: read it as a yardstick, not as a bound.
+    in W2^2 is at most tol, or after a fixed number of rounds. max_pairs bounds the patches compared (see the top of
+    this file). The floor is between halves, which have half as many patches as the exemplar: read it as a yardstick,
+    not as a bound.
 
-    Costs about 30 CPU seconds for grey 512x512 against 256x256 (benchmarks/results/verify_cpu.json). Raises ValueError
+    Costs 20 to 110 CPU seconds for grey 512x512 against 256x256 (benchmarks/results/verify_cpu.json). Raises ValueError
     when the channel counts differ, when no patch fits, for integer codes, and for arguments out of range.
     """
     _check(output, exemplar, levels, patch_size, tol, max_pairs)
@@ -197,9 +200,7 @@ def _check(output: np.ndarray, exemplar: np.ndarray, levels: int, patch_size: in
             f"patch_size={patch_size} with {output.shape[2]} channels makes patches of "
             f"{patch_size**2 * output.shape[2]} numbers; 1 to {MAX_VALUES} can be certified"
         )
-    if min(*output.shape, *exemplar.shape, patch_size) < min(patch_size, 1) or (
-        min(*output.shape[:2], *exemplar.shape[:2]) < patch_size
-    ):
+    if not output.size or not exemplar.size or min(*output.shape[:2], *exemplar.shape[:2]) < patch_size:
         raise ValueError(f"patch_size={patch_size} needs two pictures of at least that size, {shapes}")
     if not 0 < tol < 1 or not 1 <= max_pairs <= 1 << 36:
         raise ValueError(f"tol must be in (0, 1) and max_pairs in 1..2^36, got {tol} and {max_pairs}")
@@ -306,19 +307,19 @@ def _different(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def interval(x: np.ndarray, y: np.ndarray, *, tol: float = 0.02) -> tuple[Fraction, Fraction]:
     """(lower, upper) with lower <= W2^2 <= upper between the laws of the rows of x (N, D) and y (M, D), int8, exactly.
 
-    Ends when (upper - lower) <= tol upper, or after MAX_ROUNDS.
+    Ends when (upper - lower) <= tol upper, or after a fixed number of rounds.
 
     >>> a, b = np.array([[0], [3]], np.int8), np.array([[1], [2]], np.int8)
     >>> interval(a, b)
     (Fraction(1, 1), Fraction(1, 1))
     """
-    solved = _solve(problem(x, y), tol, seed=0, max_rounds=MAX_ROUNDS)
+    solved = _solve(problem(x, y), tol, seed=0)
     return solved.lower, solved.upper
 
 
 def dual_value(p: _Problem, psi: np.ndarray) -> Fraction:
     """A lower bound of W2^2 from any potential psi (M,) int64 in units of 1/S."""
-    return _dual(p, psi, _search(p, psi, seed=0, n_groups=1))[0]
+    return _dual(p, psi, _search(p, psi, [np.arange(len(p.y))]))[0]
 
 
 def plan_cost(p: _Problem, i: np.ndarray, j: np.ndarray, mass: np.ndarray) -> Fraction:
@@ -339,12 +340,14 @@ def plan_cost(p: _Problem, i: np.ndarray, j: np.ndarray, mass: np.ndarray) -> Fr
 
 GROUPS = 16
 KEEP = 64  # candidates a bidder has
-SPREAD = 64  # a bidder may go above its dearest candidate by so many times the spread of its list; 4 is too little
-MAX_ROUNDS, COARSE_ROUNDS = 12, 6
-STEP, SHRINK = 10, 0.4  # a bid's increment in the first round, in units of the dual value; its factor a round. Small
-# first steps (0.1) never lift the potentials of bricks and mortar apart: they differ by twenty times the dual value
+#: (rounds, increment of a bid in the first, in units of the dual value, and its factor a round). Low first increments
+#: (0.1) never lift the potentials of bricks and mortar apart, which differ by twenty times the dual value.
+THOROUGH, QUICK = (18, 30.0, 0.55), (12, 10.0, 0.4)
+MANY = 100_000  # bidders from which on QUICK must do
 LEFT = 10_000  # a round may leave this part of the mass; 2,000 costs 5 per cent of the upper bound on bricks
-MAX_BIDS = 60  # a bidder and round, on average
+MAX_BIDS = 60  # a bidder and auction, on average
+RENEWALS = 8  # of the lists of those who retired, a round
+SPREAD, SLACK = 256, 100  # a bidder retires this many spreads of its list, or bid increments, above the end of it
 DENSE = 1 << 19  # pairs of points up to which all are candidates
 FEW = 300  # points that need not be fewer in a coarser problem
 FAR = 1 << 60
@@ -363,15 +366,16 @@ def _first_potential(p: _Problem, tol: float, seed: int) -> np.ndarray:
         return np.zeros(len(p.y), np.int64)
     (x, a), (y, b) = _coarser(p.x, p.a, seed), _coarser(p.y, p.b, seed)
     q = replace(p, x=x, a=a, y=y, b=b)
-    psi = _solve(q, 2 * tol, seed + 1, max_rounds=COARSE_ROUNDS).psi
-    # psi(y) = min_i |x_i - y|^2 - phi_i with phi_i = min_j |x_i - y_j|^2 - psi_j
-    index = NearestIndex(_floats(q.y), centre=False)
-    index.set_bias(torch.from_numpy(psi / q.unit).float())
-    phi = index.argmin(_floats(q.x), return_value=True)[1]
-    index = NearestIndex(_floats(q.x), centre=False)
-    index.set_bias(phi)
-    extended = index.argmin(_floats(p.y), return_value=True)[1].double().numpy()
-    return _fit(p, np.rint(extended * p.unit).astype(np.int64))
+    psi = _solve(q, max(tol, 0.02), seed + 1).psi
+    return _fit(p, _conjugate(p, _conjugate(q, psi, q.y, q.x), q.x, p.y))
+
+
+def _conjugate(p: _Problem, potential: np.ndarray, of: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """min_j |z - of_j|^2 - potential_j at each z of the points ``at``, in units of 1/S, of which it may be one off."""
+    index = NearestIndex(_floats(of), centre=False)
+    index.set_bias(torch.from_numpy(potential / p.unit).float())
+    value = index.argmin(_floats(at), return_value=True)[1].double().numpy()
+    return np.rint(value * p.unit).astype(np.int64)
 
 
 def _coarser(points: np.ndarray, mass: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -397,20 +401,26 @@ def _fit(p: _Problem, psi: np.ndarray) -> np.ndarray:
     return np.clip(psi - int(np.median(psi)), -p.largest, p.largest)
 
 
-def _search(p: _Problem, psi: np.ndarray, seed: int, n_groups: int = GROUPS) -> np.ndarray:
-    """(N, G) int32: for each x_i the atom of least |x_i - y_j|^2 - psi_j in each of G random groups of atoms.
+def _search(p: _Problem, psi: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+    """(N, G) int32: for each x_i the atom of least |x_i - y_j|^2 - psi_j in each of G groups of atoms.
 
-    The best of the G is the minimum over all atoms.
+    The best of the G is the minimum over all atoms, if the groups hold all.
     """
-    order = np.random.default_rng(seed).permutation(len(p.y))
-    x = _floats(p.x)
-    columns = []
-    for g in range(min(n_groups, len(order))):
-        atoms = order[g::n_groups]
+    x, columns = _floats(p.x), []
+    for atoms in groups:
         index = NearestIndex(_floats(p.y[atoms]), centre=False)
         index.set_bias(torch.from_numpy(psi[atoms] / p.unit).float())
         columns.append(atoms[index.argmin(x, check=False).numpy()])
     return np.stack(columns, 1).astype(np.int32)
+
+
+def _groups(p: _Problem, seed: int) -> list[np.ndarray]:
+    """The atoms in GROUPS groups at random: a list of each group's best has most of the best, and costs one search.
+
+    (Regions of space for groups cost more auctions than they save.)
+    """
+    order = np.random.default_rng(seed).permutation(len(p.y))
+    return [order[g::GROUPS] for g in range(min(GROUPS, len(order)))]
 
 
 def _found_costs(p: _Problem, found: np.ndarray) -> np.ndarray:
@@ -428,31 +438,35 @@ def _dual(p: _Problem, psi: np.ndarray, found: np.ndarray) -> tuple[Fraction, np
     return Fraction(int((p.a * low).sum() + (p.b * psi).sum()), p.total * p.unit), cost
 
 
-def _solve(p: _Problem, tol: float, seed: int, max_rounds: int) -> _Solved:
+def _solve(p: _Problem, tol: float, seed: int) -> _Solved:
     """Rounds of search and auction: the best dual value and the cheapest coupling that they met."""
     dense = len(p.x) * len(p.y) <= DENSE
     psi = np.zeros(len(p.y), np.int64)
-    found = _search(p, psi, seed, len(p.y) if dense else GROUPS)
+    found = _search(p, psi, list(np.arange(len(p.y))[:, None]) if dense else _groups(p, seed))
     lower, cost = _dual(p, psi, found)
     best, upper = psi, None
     if not dense:
         psi = _first_potential(p, tol, seed)
-        found = _search(p, psi, seed)
+        found = _search(p, psi, _groups(p, seed))
         value, cost = _dual(p, psi, found)
         lower, best = (value, psi) if value > lower else (lower, best)
     atoms, costs = _lists(len(p.x), len(p.y) if dense else KEEP)
-    for r in range(max_rounds):
-        limit = _refresh(atoms, costs, found, cost, psi)
+    n_rounds, first, shrink = THOROUGH if len(p.x) <= MANY else QUICK
+    for r in range(n_rounds):
         scale = max(float(lower), 0.02 * float(cost.min(1).mean()) / p.unit) * p.unit
-        step = max(1, int(scale * 0.3 * tol), int(cost.max() / 4 ** (r + 1) if dense else scale * STEP * SHRINK**r))
-        price, rest, room = -psi, p.a.copy(), p.b.copy()
-        pieces = _auction(atoms, costs, rest, room, price, limit, step, MAX_BIDS * len(p.x) + 10_000, p.total // LEFT)
-        reached = plan_cost(p, *_complete(p, -price, pieces, rest, room))
+        step = int(cost.max() / 4 ** (r + 1) if dense else scale * first * shrink**r)
+        step = max(1, step, int(scale * 0.3 * tol))
+        _refresh(atoms, costs, found, cost, psi)
+        price = -psi
+        reached = plan_cost(p, *_complete(p, price, *_round(p, atoms, costs, price, step, seed)))
         upper = reached if upper is None else min(upper, reached)
         psi = _fit(p, -price)
-        if not dense:
-            found = _search(p, psi, seed + r + 1)
+        found = found if dense else _search(p, psi, _groups(p, seed + r + 1))
         value, cost = _dual(p, psi, found)
+        if value < lower and not dense:
+            psi = _wooed(p, psi, found, cost)
+            found = _search(p, psi, _groups(p, seed + r + 1))
+            value, cost = _dual(p, psi, found)
         if value > lower:
             lower, best = value, psi
         if upper - lower <= tol * upper:
@@ -461,30 +475,78 @@ def _solve(p: _Problem, tol: float, seed: int, max_rounds: int) -> _Solved:
     return _Solved(max(lower, Fraction(0)), upper, best)
 
 
+def _wooed(p: _Problem, psi: np.ndarray, found: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """psi, raised where an atom is nobody's first choice to just what makes it somebody's: min_i |x_i - y_j|^2 - phi_i.
+
+    The dual value can only rise. Without this, atoms whose price went up in a fight over too short lists stay empty.
+    """
+    value = cost - psi[found]
+    alone = np.ones(len(psi), np.bool_)
+    alone[found[np.arange(len(found)), value.argmin(1)]] = False
+    raised = psi.copy()
+    raised[alone] = np.maximum(psi[alone], _conjugate(p, value.min(1), p.x, p.y[alone]))
+    return _fit(p, raised)
+
+
 def _lists(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Empty lists of k candidates for n bidders: atoms (n, k), -1 where there is none, and their costs."""
     return np.full((n, k), -1, np.int32), np.zeros((n, k), np.int32)
 
 
+_Pieces = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # bidder, atom, mass, bid
+NOTHING: _Pieces = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def _round(
+    p: _Problem, atoms: np.ndarray, costs: np.ndarray, price: np.ndarray, step: int, seed: int
+) -> tuple[_Pieces, np.ndarray, np.ndarray]:
+    """Auction until little is left, with new candidates for those who retire: pieces, what is left of a and of b.
+
+    Changes the lists atoms and costs, and price.
+    """
+    pieces, rest, room = NOTHING, p.a.copy(), p.b.copy()
+    limit = _limits(atoms, costs, price, step)
+    for again in range(RENEWALS):
+        n_bids = MAX_BIDS * len(p.x) + 10_000
+        pieces = _auction(atoms, costs, rest, room, price, limit, pieces, step, n_bids, p.total // LEFT)
+        if again == RENEWALS - 1 or rest.sum() <= 2 * (p.total // LEFT):
+            break
+        at = np.flatnonzero(rest)
+        some, theirs, their_costs = replace(p, x=p.x[at]), atoms[at], costs[at]
+        found = _search(some, -price, _groups(p, seed + again))
+        _refresh(theirs, their_costs, found, _found_costs(some, found), -price)
+        atoms[at], costs[at], limit[at] = theirs, their_costs, _limits(theirs, their_costs, price, step)
+    return pieces, rest, room
+
+
+def _limits(atoms: np.ndarray, costs: np.ndarray, price: np.ndarray, step: int) -> np.ndarray:
+    """The cost + price (N,) above which a bidder must look at other atoms; FAR where its list holds all of them."""
+    value = np.where(atoms >= 0, costs + price[atoms], -FAR)
+    worst, least = value.max(1), np.where(atoms >= 0, value, FAR).min(1)
+    limit = worst + np.minimum(SPREAD * (worst - least), SLACK * step)
+    return np.where((atoms >= 0).sum(1) == len(price), FAR, limit)
+
+
 def _complete(
-    p: _Problem, psi: np.ndarray, pieces: tuple[np.ndarray, ...], rest: np.ndarray, room: np.ndarray
+    p: _Problem, price: np.ndarray, pieces: _Pieces, rest: np.ndarray, room: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The coupling (i, j, mass) of pieces and of what they leave, rest (N,) and room (M,), by auctions among the left.
 
     What those leave too goes from the darkest to the darkest. Changes rest and room.
     """
-    parts = [pieces]
+    parts: list[Any] = [pieces[:3]]
     for seed in range(3):
         at, to = np.flatnonzero(rest), np.flatnonzero(room)
         if not len(at):
             break
         left = replace(p, x=p.x[at], a=rest[at], y=p.y[to], b=room[to])
-        found = _search(left, psi[to], seed)
+        found = _search(left, -price[to], _groups(left, seed))
         cost = _found_costs(left, found)
         atoms, costs = _lists(len(at), KEEP)
-        _refresh(atoms, costs, found, cost, psi[to])
+        _refresh(atoms, costs, found, cost, -price[to])
         limit, step = np.full(len(at), FAR), max(1, int(cost.min(1).mean()) // 20)
-        i, j, mass = _auction(atoms, costs, left.a, left.b, -psi[to], limit, step, 50 * len(at) + 1000, 0)
+        n_bids = 50 * len(at) + 1000
+        i, j, mass, _ = _auction(atoms, costs, left.a, left.b, price[to], limit, NOTHING, step, n_bids, 0)
         rest[at], room[to] = left.a, left.b
         parts.append((at[i], to[j], mass))
     at, to = _by_brightness(p.x, rest), _by_brightness(p.y, room)
@@ -514,15 +576,10 @@ def _costs(x: Any, y: Any, i: Any, j: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _refresh(atoms: Any, costs: Any, found: Any, found_costs: Any, psi: Any) -> Any:
-    """Put found (N, G) into the lists (N, K), which keep the K of least cost - psi, in that order, in place.
-
-    Returns limit (N,), the price at which a bidder should look at other atoms: a multiple of the list's spread above
-    its end (see SPREAD); FAR for a list of all atoms.
-    """
+def _refresh(atoms: Any, costs: Any, found: Any, found_costs: Any, psi: Any) -> None:
+    """Put found (N, G) into the lists (N, K), which keep the K of least cost - psi, in that order, in place."""
     n, k = atoms.shape
     g = found.shape[1]
-    limit = np.empty(n, np.int64)
     atom, cost, value = np.empty(k + g, np.int32), np.empty(k + g, np.int64), np.empty(k + g, np.int64)
     for i in range(n):
         count = 0
@@ -541,19 +598,13 @@ def _refresh(atoms: Any, costs: Any, found: Any, found_costs: Any, psi: Any) -> 
                 t -= 1
             atom[t], cost[t], value[t] = j, c, v
             count += 1
-        limit[i] = (
-            FAR
-            if count >= len(psi) and count <= k
-            else value[min(count, k) - 1] + SPREAD * (value[min(count, k) - 1] - value[0])
-        )
         for t in range(min(count, k)):
             atoms[i, t], costs[i, t] = atom[t], cost[t]
-    return limit
 
 
 @numba.njit(cache=True, nogil=True)
 def _meld(one: int, two: int, bid: Any, left: Any, right: Any) -> int:
-    """Two skew heaps as one, least bid on top (Sleator and Tarjan 1986, "Self-adjusting heaps"); -1 is the empty one."""
+    """Two skew heaps as one, least bid on top (Sleator, Tarjan 1986, "Self-adjusting heaps"); -1 is the empty one."""
     if one < 0 or two < 0:
         return max(one, two)
     if bid[two] < bid[one]:
@@ -580,26 +631,43 @@ def _doubled(old: Any) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _auction(
-    atoms: Any, costs: Any, rest: Any, room: Any, price: Any, limit: Any, step: int, max_bids: int, enough: int
+    atoms: Any,
+    costs: Any,
+    rest: Any,
+    room: Any,
+    price: Any,
+    limit: Any,
+    pieces: Any,
+    step: int,
+    max_bids: int,
+    enough: int,
 ) -> Any:
     """Bidders of mass rest (N,) bid for room (M,) among their candidates; rest, room and price (M,) change in place.
 
     A bidder takes the cheapest atom, cost + price, and bids what makes it as dear as the second cheapest, plus step.
     An atom keeps its highest bids; its price, once it is full, is the lowest of them. So nobody pays more than step
     above the cheapest, and the coupling costs at most step more than the dual value on the lists. Bidders whose
-    cheapest is above their limit retire. Ends after max_bids, or when at most the mass ``enough`` still bids.
+    cheapest is above their limit (N,) retire. Ends after max_bids, or when at most the mass ``enough`` still bids.
 
-    Returns the pieces (bidder, atom, mass).
+    Returns the pieces (bidder, atom, mass, bid) that are held; ``pieces`` are those held at the beginning.
     """
     n, k = atoms.shape
-    who, to, slot = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
-    mass, bid = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
-    left, right = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
-    n_pieces, spare = 0, -1
+    n_pieces, spare = len(pieces[0]), -1
+    size = 2 * n_pieces + n + 1
+    who, to, slot = np.empty(size, np.int32), np.empty(size, np.int32), np.full(size, -1, np.int32)
+    mass, bid = np.empty(size, np.int64), np.empty(size, np.int64)
+    left, right = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+    who[:n_pieces], to[:n_pieces], mass[:n_pieces], bid[:n_pieces] = pieces
     heap = np.full(len(price), -1, np.int32)
     held = np.full((n, k), -1, np.int32)  # the piece that a bidder has of a candidate
-    queue, waits = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
-    first, n_queue, open_mass = 0, n, rest.sum()
+    for at in range(n_pieces):
+        heap[to[at]] = _meld(heap[to[at]], at, bid, left, right)
+        for t in range(k):
+            if atoms[who[at], t] == to[at] and held[who[at], t] < 0:
+                slot[at], held[who[at], t] = t, at
+    queue, waits = np.empty(n, np.int32), rest > 0
+    first, n_queue, open_mass = 0, waits.sum(), rest.sum()
+    queue[:n_queue] = np.flatnonzero(waits)
     for _ in range(max_bids):
         if open_mass <= enough:
             break
@@ -654,7 +722,7 @@ def _auction(
                     queue[(first + n_queue) % n] = loser
                     n_queue += 1
             if mass[top] == 0:
-                if held[loser, slot[top]] == top:
+                if slot[top] >= 0 and held[loser, slot[top]] == top:
                     held[loser, slot[top]] = -1
                 gone = top
                 top = _meld(left[top], right[top], bid, left, right)
@@ -664,4 +732,4 @@ def _auction(
             price[j] = bid[top]
 
     alive = np.flatnonzero(mass[:n_pieces])
-    return who[alive], to[alive], mass[alive]
+    return who[alive], to[alive], mass[alive], bid[alive]
