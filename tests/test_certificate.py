@@ -1,4 +1,4 @@
-"""Certificates: intervals that hold the exact transport cost, whatever the search did, and the verb that prints them."""
+"""Certificates: intervals that hold the exact transport cost, whatever the search did; and their verb."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_the_dual_value_is_exact() -> None:
         psi = rng.integers(-p.largest, p.largest + 1, len(p.y))
         cost = np.square(p.x[:, None].astype(np.int64) - p.y.astype(np.int64)).sum(2) * p.unit
         by_hand = Fraction(int((p.a * (cost - psi).min(1)).sum() + (p.b * psi).sum()), p.total * p.unit)
-        assert by_hand - Fraction(p.margin, p.unit) - p.margin <= dual_value(p, psi) <= by_hand
-        assert dual_value(p, psi) == by_hand or p.margin
+        assert (p.margin > 0) == (d == 511)
+        assert by_hand - Fraction(p.margin, p.unit) <= dual_value(p, psi) <= by_hand
 
 
 def test_a_potential_out_of_reach_is_refused() -> None:
@@ -208,11 +208,11 @@ def test_the_sliced_distance_is_not_above_it() -> None:
 
 def test_many_patches_are_thinned_and_that_is_said() -> None:
     u, v = grain(40, 44), grain(70, 60, seed=1)
-    found = certificate(v, u, levels=2, max_pairs=200_000)
+    found = certificate(v, u, levels=2, max_pairs=250_000)
     fine, coarse = (s.out for s in found.levels)
     assert (fine.n_all, fine.m_all) == (66 * 56, 36 * 40)
     assert fine.n < fine.n_all
-    assert fine.n * fine.m <= 200_000
+    assert fine.n * fine.m <= 250_000
     assert (coarse.n, coarse.m) == (coarse.n_all, coarse.m_all)
     table = found.to_table()
     assert f"{fine.n} of {fine.n_all}" in table
@@ -257,8 +257,8 @@ Run = Callable[..., tuple[int, str, str]]
 def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     for name, u in (("ex", grain(40, 40)), ("out", grain(50, 60, seed=1) * 0.8), ("rgb", grain(20, 20, 3))):
-        save(Picture(np.rint(u * 255).astype(np.uint8)), f"{name}.png")
-    save(Picture(np.zeros((3, 3, 1), np.uint8)), "tiny.png")
+        save(Picture(np.rint(u * 255).astype(np.uint8), "L" if u.shape[2] == 1 else "RGB"), f"{name}.png")
+    save(Picture(np.zeros((3, 3, 1), np.uint8), "L"), "tiny.png")
 
     def call(*args: str) -> tuple[int, str, str]:
         capfd.readouterr()

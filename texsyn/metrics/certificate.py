@@ -12,7 +12,7 @@ needs the search that found psi and P to be right; a bad search gives a wide int
 Rounding. Pictures are read at 8 bits, and each pyramid level is rounded to 8-bit codes, so squared distances are
 integers. psi is rounded to multiples of 1/S, S a power of two so small that every score of NearestIndex is an integer
 below 2^24 in units of 1/S: its float32 sums are then exact and its minima true minima. (Where patches are so long
-that even S = 1 is too fine, each minimum is lowered by four times the largest rounding error of a score.) Masses are
+that even S = 1 is too fine, each minimum is lowered by more than the rounding of its rivals can hide.) Masses are
 integers, too: with g the greatest common divisor of the numbers n and m of patches, each x_i weighs m/g and each y_j
 weighs n/g. Both bounds are ratios of integers, and only their square roots are rounded, outward, to six decimals.
 
@@ -293,7 +293,7 @@ def problem(x: np.ndarray, y: np.ndarray) -> _Problem:
     furthest = (rx + ry) ** 2
     reach = ry * ry + 2 * rx * ry + furthest  # of |y|^2, 2 <x, y> and psi together
     unit = 1 << max(0, min(8, math.floor(math.log2(2**24 / reach))))
-    margin = 0 if unit * reach < 2**24 else math.ceil(unit * reach / 2**22)
+    margin = 0 if unit * reach < 2**24 else math.ceil(unit * reach / 2**21)  # three roundings on either side, with room
     return _Problem(x, a * (m // g), y, b * (n // g), n * m // g, unit, margin, math.floor(unit * furthest))
 
 
@@ -336,7 +336,7 @@ def plan_cost(p: _Problem, i: np.ndarray, j: np.ndarray, mass: np.ndarray) -> Fr
     return Fraction(int((mass * cost).sum()), p.total)  # below 2^36 2^25
 
 
-# ---- the search for a good potential and a good coupling; nothing below is trusted by the bounds
+# ---- the search for a good potential and a good coupling; of what is below, the bounds trust _search and _dual alone
 
 GROUPS = 16
 KEEP = 64  # candidates a bidder has
