@@ -35,7 +35,8 @@ from texsyn.images import Picture, load, read_recipe, save
 from texsyn.models import METHODS
 
 VERBS = (
-    "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web"
+    "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web",
+    "weights",
 )  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")

@@ -1,0 +1,377 @@
+"""State dicts out of published weight files, read as data: nothing in a file is ever imported or called.
+
+torch's .pth files hold a pickle, a program for a small stack machine that may call any function by name. Here is a
+stack machine of our own, over the opcodes that `pickletools.genops` lists: it knows the opcodes in `_Machine`, and the
+names in GLOBALS stand for tensors, storages and ordered dicts described by frozen records. Any other opcode or name
+ends the reading with an InputError. Two layouts hold such pickles: the zip archive of torch 1.6 and later (PKWARE's
+format, members stored without compression) and the stream of pickles and raw storages before it. safetensors files
+are read by their own library, which runs nothing either.
+
+Limits, so that a small file cannot ask for much: pickles of MAX_PICKLE bytes, storages that together are no longer
+than the file, tensors no larger than the storage they look into. Names inside a file are never used as paths.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import pickletools
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from texsyn.images import InputError
+from texsyn.images.picture import printable, reason
+
+MAX_PICKLE = 2**22  # bytes; that of Inception's 566 tensors has 60,000
+MAX_TENSORS = 100_000
+
+_LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older layout
+
+STORAGES = {
+    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}  # fmt: skip
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a .pth or safetensors file by name, on the CPU. InputError, one line, for anything else."""
+    name = printable(os.fsdecode(path))
+    try:
+        with open(path, "rb") as file:
+            return parse_state_dict(file, name)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: cannot be read ({reason(error)})") from None
+
+
+def parse_state_dict(file: BinaryIO, name: str) -> dict[str, Tensor]:
+    """The tensors in an open file that can seek; `name` is what errors call it."""
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        head = file.read(9)
+        file.seek(0)
+        if head[:4] == b"PK\x03\x04":
+            return _read_zip(file, size)
+        if head[8:] == b"{":
+            from safetensors.torch import load
+
+            return load(file.read())
+        if head[:1] == b"\x80":
+            return _read_stream(file, size)
+        raise InputError("is neither a state dict of torch (.pth) nor a safetensors file")
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # hostile bytes meet the parsers with any exception there is
+        raise InputError(f"{name}: is a broken or cut off weight file ({reason(error)})") from None
+
+
+# ------------------------------------------------------------------------------------------------------ the records
+
+
+@dataclass(frozen=True)
+class _Global:
+    """A name that a pickle may mention: what it does to its arguments here, or the type of a storage."""
+
+    call: Callable[..., Any] | None = None
+    dtype: torch.dtype | None = None
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """Where numbers lie: their type, the key that the file knows them by, and how many there are."""
+
+    dtype: torch.dtype
+    key: str
+    n: int
+
+    @property
+    def n_bytes(self) -> int:
+        return self.n * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class _View:
+    """A tensor as the file describes it: a window into a storage."""
+
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def _view(storage: Any, offset: Any, size: Any, stride: Any, *unused: Any) -> _View:
+    """The record of a tensor, if its window lies inside its storage and repeats nothing."""
+    whole = all(type(part) is tuple and len(part) <= 16 for part in (size, stride)) and type(storage) is _Storage
+    if not whole or len(size) != len(stride) or any(type(k) is not int or k < 0 for k in (offset, *size, *stride)):
+        raise InputError("describes a tensor that makes no sense")
+    n = math.prod(size)
+    last = offset + sum((k - 1) * step for k, step in zip(size, stride, strict=True)) if n else offset
+    if n > storage.n or last >= storage.n + (n == 0):
+        raise InputError(f"describes a tensor of shape {size} that reaches beyond its {storage.n} numbers")
+    return _View(storage, offset, size, stride)
+
+
+def _parameter(data: Any, *unused: Any) -> Any:
+    if type(data) is not _View:
+        raise InputError("describes a parameter that is no tensor")
+    return data
+
+
+def _ordered_dict(*pairs: Any) -> dict[Any, Any]:
+    if pairs:
+        raise InputError("builds an ordered dict in a way that state dicts do not")
+    return {}
+
+
+#: all that a pickle may name, and what stands for it here
+GLOBALS = {
+    "collections OrderedDict": _Global(_ordered_dict),
+    "torch._utils _rebuild_tensor": _Global(_view),
+    "torch._utils _rebuild_tensor_v2": _Global(_view),
+    "torch._utils _rebuild_parameter": _Global(_parameter),
+    **{f"torch {kind}": _Global(dtype=dtype) for kind, dtype in STORAGES.items()},
+}
+
+
+# ------------------------------------------------------------------------------------------------ the stack machine
+
+_MARK = object()  #: what MARK leaves on the stack
+
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+#: push what genops has decoded
+_LITERALS = {
+    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING",
+    "SHORT_BINSTRING",
+}  # fmt: skip
+_EMPTY = {"EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_LIST": list}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+class _Machine:
+    """Runs one pickle of a state dict: values, tuples, lists, dicts, records of tensors, and nothing else."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, file: BinaryIO) -> Any:
+        """What the pickle that starts here describes; the file is left behind its last byte."""
+        for opcode, arg, _ in pickletools.genops(file):
+            name = opcode.name
+            if name == "STOP":
+                (result,) = self.stack
+                return result
+            self.step(name, arg)
+        raise InputError("holds a pickle without an end")
+
+    def step(self, name: str, arg: Any) -> None:
+        """One opcode. The names and what they do are those of the comments in Python's pickletools."""
+        stack = self.stack
+        if name in ("PROTO", "FRAME"):
+            return
+        if name in _LITERALS:
+            stack.append(arg)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            stack.append(_EMPTY[name]())
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name == "TUPLE":
+            stack.append(tuple(self.since_mark()))
+        elif name in _TUPLES:
+            n = _TUPLES[name]
+            if len(stack) < n or _MARK in stack[-n:]:
+                raise InputError("holds a pickle that takes more than it has")
+            stack[-n:] = [tuple(stack[-n:])]
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self.memo[arg] = self.top()
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = self.top()
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(self.memo[arg])
+        elif name in ("SETITEM", "SETITEMS"):
+            items = self.since_mark() if name == "SETITEMS" else [self.pop(), self.pop()][::-1]
+            self.fill(items)
+        elif name in ("APPEND", "APPENDS"):
+            items = self.since_mark() if name == "APPENDS" else [self.pop()]
+            self.only(self.top(), list).extend(items)
+        elif name == "GLOBAL":
+            stack.append(_named(arg))
+        elif name == "STACK_GLOBAL":
+            attribute, module = self.only(self.pop(), str), self.only(self.pop(), str)
+            stack.append(_named(f"{module} {attribute}"))
+        elif name == "REDUCE":
+            arguments, function = self.only(self.pop(), tuple), self.only(self.pop(), _Global)
+            if function.call is None:
+                raise InputError("calls the type of a storage")
+            stack.append(function.call(*arguments))
+        elif name == "BUILD":  # an ordered dict's attributes: state dicts have _metadata, which says nothing we need
+            if set(self.only(self.pop(), dict)) - {"_metadata"}:
+                raise InputError("sets attributes that state dicts do not have")
+            self.only(self.top(), dict)
+        elif name == "BINPERSID":
+            stack.append(_storage(self.pop()))
+        else:
+            raise InputError(f"holds a pickle with the operation {name}, which no state dict needs; it was not run")
+
+    def top(self) -> Any:
+        if not self.stack or self.stack[-1] is _MARK:
+            raise InputError("holds a pickle that takes more than it has")
+        return self.stack[-1]
+
+    def pop(self) -> Any:
+        value = self.top()
+        self.stack.pop()
+        return value
+
+    def since_mark(self) -> list[Any]:
+        """What was pushed since the last MARK, taken off the stack with it."""
+        items: list[Any] = []
+        while self.stack:
+            value = self.stack.pop()
+            if value is _MARK:
+                return items[::-1]
+            items.append(value)
+        raise InputError("holds a pickle that takes more than it has")
+
+    def fill(self, items: list[Any]) -> None:
+        target = self.only(self.top(), dict)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[self.only(key, str)] = value
+        if len(target) > MAX_TENSORS:
+            raise InputError(f"holds more than {MAX_TENSORS} tensors")
+
+    @staticmethod
+    def only(value: Any, kind: type) -> Any:
+        """The value, if it is exactly of that type: nothing else may be a key, be filled, or be called."""
+        if type(value) is not kind:
+            raise InputError("holds a pickle that mixes up its types")
+        return value
+
+
+def _named(name: str) -> _Global:
+    if name not in GLOBALS:
+        raise InputError(
+            f"its pickle asks for {printable(name.replace(' ', '.', 1))[:80]}, which no state dict needs; it was not "
+            "run (of a file you trust, save the state_dict() alone, as safetensors)"
+        )
+    return GLOBALS[name]
+
+
+def _storage(identity: Any) -> _Storage:
+    """The record of a persistent id ("storage", type, key, device, count[, view])."""
+    whole = type(identity) is tuple and len(identity) in (5, 6) and identity[5:] in ((), (None,))
+    if not whole or identity[0] != "storage":
+        raise InputError("refers to something that is no storage of its own")
+    kind, key, n = identity[1], identity[2], identity[4]
+    if type(kind) is not _Global or kind.dtype is None or type(key) is not str or type(n) is not int or n < 0:
+        raise InputError("describes a storage that makes no sense")
+    return _Storage(kind.dtype, key, n)
+
+
+def _unpickled(file: BinaryIO) -> Any:
+    return _Machine().run(file)
+
+
+# ---------------------------------------------------------------------------------------------------- two layouts
+
+
+def _read_zip(file: BinaryIO, size: int) -> dict[str, Tensor]:
+    """torch 1.6 and later: FOLDER/data.pkl, and each storage in a member FOLDER/data/KEY."""
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        if len(members) < len(archive.infolist()):
+            raise InputError("is an archive with two members of one name")
+        if sum(info.file_size for info in members.values()) > size:
+            raise InputError("is an archive that claims to hold more than its own size; state dicts are stored plainly")
+        roots = [match[1] for name in members if (match := re.fullmatch(r"([^/]+/)data\.pkl", name))]
+        if len(roots) != 1:
+            raise InputError("is a zip archive, but not one that torch.save wrote")
+        (root,) = roots
+        if f"{root}constants.pkl" in members or any(name.startswith(f"{root}code/") for name in members):
+            raise InputError("is a TorchScript program, which is not run here; give the state dict (.pth) of the model")
+
+        def content(name: str, n_bytes: int | None = None) -> bytes:
+            info = members.get(name)
+            if info is None or info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+                raise InputError(f"has no plain member {printable(name)[:80]}; it was not written by torch.save")
+            if info.file_size > MAX_PICKLE if n_bytes is None else info.file_size != n_bytes:
+                raise InputError(f"{printable(name)[:80]} has {info.file_size} bytes, which is not what belongs there")
+            return archive.read(info)
+
+        if f"{root}byteorder" in members and content(f"{root}byteorder") != b"little":
+            raise InputError("was written on a big-endian machine; save it again on another, or as safetensors")
+        views = _views(_unpickled(io.BytesIO(content(f"{root}data.pkl"))))
+        buffers = {s.key: content(f"{root}data/{s.key}", s.n_bytes) for s in _storages(views, size)}
+    return _tensors(views, buffers)
+
+
+def _read_stream(file: BinaryIO, size: int) -> dict[str, Tensor]:
+    """Before torch 1.6: pickles of a magic number, a version, the system, the dict and the keys; then the storages."""
+    head = io.BytesIO(file.read(MAX_PICKLE))
+    magic = _unpickled(head)
+    if magic != _LEGACY_MAGIC or _unpickled(head) != _LEGACY_PROTOCOL:
+        raise InputError("is a pickle, but not of torch's; save the state dict as safetensors")
+    system = _unpickled(head)
+    if type(system) is not dict or system.get("little_endian") is not True:
+        raise InputError("was written on a big-endian machine; save it again on another, or as safetensors")
+    views = _views(_unpickled(head))
+    keys = _unpickled(head)
+    wanted = {s.key: s for s in _storages(views, size)}
+    if type(keys) is not list or any(type(k) is not str for k in keys) or sorted(keys) != sorted(wanted):
+        raise InputError("lists other storages than its tensors use")
+    file.seek(head.tell())
+    buffers = {}
+    for key in keys:
+        n = int.from_bytes(file.read(8), "little")
+        if n != wanted[key].n:
+            raise InputError(f"says that storage {printable(key)[:40]} has {n} numbers and {wanted[key].n} elsewhere")
+        buffers[key] = file.read(wanted[key].n_bytes)
+        if len(buffers[key]) < wanted[key].n_bytes:
+            raise InputError("is cut off")
+    return _tensors(views, buffers)
+
+
+def _views(result: Any) -> dict[str, _View]:
+    """The described tensors by name, if the pickle held a state dict."""
+    if type(result) is not dict or not result:
+        raise InputError("holds no state dict, which is a mapping from names to tensors")
+    for key, value in result.items():
+        if type(value) is not _View:
+            raise InputError(f"holds {printable(key)[:80]!r}, which is no tensor; save the state dict alone")
+    return result
+
+
+def _storages(views: dict[str, _View], size: int) -> list[_Storage]:
+    """Each storage once, if the file can hold them all."""
+    found: dict[str, _Storage] = {}
+    for view in views.values():
+        if found.setdefault(view.storage.key, view.storage) != view.storage:
+            raise InputError("describes one storage in two ways")
+    if sum(s.n_bytes for s in found.values()) > size:
+        raise InputError("is cut off: its tensors have more bytes than the file")
+    return list(found.values())
+
+
+def _tensors(views: dict[str, _View], buffers: dict[str, bytes]) -> dict[str, Tensor]:
+    """The windows themselves, into memory that nothing else writes to."""
+    flat = {}
+    for view in views.values():
+        s = view.storage
+        if s.key not in flat:
+            empty = torch.empty(0, dtype=s.dtype)
+            flat[s.key] = torch.frombuffer(bytearray(buffers.pop(s.key)), dtype=s.dtype) if s.n else empty
+    return {name: flat[v.storage.key].as_strided(v.size, v.stride, v.offset) for name, v in views.items()}
