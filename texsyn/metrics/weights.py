@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from ssl import SSLError
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from texsyn.images import InputError, OutputError
 from texsyn.images.picture import printable, reason
@@ -213,7 +214,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> tuple[dict[st
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """The regular file at path; a pipe, which would be waited for, is refused unopened."""
     shown = printable(str(path))
     try:
@@ -228,7 +229,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _verified(entry: WeightsFile, file: BinaryIO, path: Path) -> str:
+def _verified(entry: WeightsFile, file: BufferedReader | BufferedRandom, path: Path) -> str:
     """The sha256 of the open file, if it is the entry's."""
     shown = printable(str(path))
     size = os.fstat(file.fileno()).st_size
@@ -319,7 +320,7 @@ def fetch(name: str, on_progress: OnProgress | None = None) -> tuple[Path, bool]
 
 
 @contextmanager
-def _replaced(target: Path) -> Iterator[BinaryIO]:
+def _replaced(target: Path) -> Iterator[BufferedRandom]:
     """A file to write and read again that takes target's place when the block ends well, and vanishes otherwise."""
     part = target.with_name(f".texsyn-{secrets.token_hex(8)}.part")
     try:
@@ -344,14 +345,15 @@ def _download(entry: WeightsFile) -> Iterator[Any]:
     except urllib.error.HTTPError as error:
         raise InputError(f"{entry.url}: the server says {error.code} {printable(error.reason)}") from None
     except (urllib.error.URLError, TimeoutError, ConnectionError, SSLError, HTTPException) as error:
-        why = reason(error.reason) if isinstance(getattr(error, "reason", None), OSError) else reason(error)
+        inner = error.reason if isinstance(error, urllib.error.URLError) else error
+        why = reason(inner) if isinstance(inner, BaseException) else printable(str(inner))
         raise InputError(
             f"{entry.url}: cannot be reached from here ({why}); fetch it on a machine that is online, and "
             f"put it into {hub_folder()}"
         ) from None
 
 
-def _copy(entry: WeightsFile, response: Any, part: BinaryIO, on_progress: OnProgress | None) -> None:
+def _copy(entry: WeightsFile, response: Any, part: BufferedRandom, on_progress: OnProgress | None) -> None:
     """The response's bytes, not more than there should be."""
     length = response.headers.get("Content-Length", "")
     total = entry.n_bytes or min(int(length) if length.isdigit() else MAX_BYTES, MAX_BYTES)
