@@ -260,7 +260,7 @@ def test_fid_infinity_is_an_intercept() -> None:
     assert result.residual < 1e-12 * small
     assert (result.n_generated, result.n_reference, result.d, result.seed) == (60, 80, 4, 3)
     assert result == fid_infinity(x, Gaussian.of(y), sizes=[20, 60], seed=3)
-    assert result != fid_infinity(x, y, sizes=[20, 60], seed=4)
+    assert result.distances[0] != fid_infinity(x, y, sizes=[20, 60], seed=4).distances[0]
 
 
 def test_fid_infinity_takes_fewer_samples_than_features() -> None:
@@ -305,15 +305,15 @@ def test_kid_of_subsets_by_both_ways() -> None:
     """Few draws look at their own rows; many draws share one table of kernel values. Same draws, same values."""
     x, y = correlated(30, 6, 1), correlated(20, 6, 2)
     generator = torch.Generator().manual_seed(5)
-    draws = [[torch.randperm(len(z), generator=generator)[:8] for _ in range(40)] for z in (x, y)]
-    expected = np.array([mmd_by_loops(x[i], y[j]) for i, j in zip(*draws, strict=True)])
+    draws = [[torch.randperm(len(z), generator=generator)[:8] for z in (x, y)] for _ in range(40)]
+    expected = np.array([mmd_by_loops(x[i], y[j]) for i, j in draws])
     assert 30**2 + 20**2 + 30 * 20 <= 3 * 40 * 8**2  # the shared table
     many = kid(x, y, subsets=40, size=8, seed=5)
     assert many.value == pytest.approx(expected.mean(), rel=1e-11)
     assert many.spread == pytest.approx(expected.std(), rel=1e-11)
     generator = torch.Generator().manual_seed(5)
-    draws = [[torch.randperm(len(z), generator=generator)[:8] for _ in range(3)] for z in (x, y)]
-    expected = np.array([mmd_by_loops(x[i], y[j]) for i, j in zip(*draws, strict=True)])
+    draws = [[torch.randperm(len(z), generator=generator)[:8] for z in (x, y)] for _ in range(3)]
+    expected = np.array([mmd_by_loops(x[i], y[j]) for i, j in draws])
     assert kid(x, y, subsets=3, size=8, seed=5).value == pytest.approx(expected.mean(), rel=1e-11)
 
 
@@ -333,6 +333,10 @@ def test_kid_lowers_m_with_a_warning() -> None:
         result = kid(x, y, subsets=9)
     assert (result.m, result.subsets, result.lowered, result.exact) == (20, 9, True, False)
     assert (result.n_x, result.n_y, result.d, result.seed) == (30, 20, 6, 0)
+    with pytest.warns(UserWarning, match="subsets of 20"):
+        mirrored = kid(y, x, subsets=9)
+    assert (mirrored.m, mirrored.subsets, mirrored.exact) == (20, 9, False)
+    assert mirrored.spread > 0
     with pytest.warns(UserWarning, match="subsets of 30"):
         result = kid(x, x[:30] + 1)
     assert (result.subsets, result.exact) == (1, True)
@@ -360,6 +364,8 @@ def test_inception_scores_that_are_known() -> None:
         assert uniform.spread == pytest.approx(0, abs=1e-14)
         certain = inception_score(1e4 * torch.eye(5).repeat(4 * 2, 1), splits=splits)  # balanced in every split
         assert certain.value == pytest.approx(5, rel=1e-14)
+    unused = torch.cat([1e4 * torch.eye(3), torch.zeros(3, 2)], 1)  # two classes of probability exp(-10000) = 0
+    assert inception_score(unused, splits=1).value == pytest.approx(3, rel=1e-14)
     same = torch.randn(1, 7, generator=torch.Generator().manual_seed(0)).repeat(10, 1)
     assert inception_score(same, splits=2).value == pytest.approx(1, abs=1e-12)
     assert inception_score(normal(10, 5, 1), splits=10).value == pytest.approx(1, abs=1e-14)  # a sample a split

@@ -70,10 +70,8 @@ def kid(x: Tensor, y: Tensor, *, subsets: int = 100, size: int = 1000, seed: int
     if m == len(x) == len(y):
         subsets = 1
     generator = torch.Generator().manual_seed(seed)
-    rows_x, rows_y = (
-        torch.stack([torch.randperm(len(z), generator=generator)[:m] for _ in range(subsets)]).to(z.device)
-        for z in (x, y)
-    )  # (subsets, m)
+    draws = [[torch.randperm(len(z), generator=generator)[:m] for z in (x, y)] for _ in range(subsets)]
+    rows_x, rows_y = (torch.stack(rows).to(x.device) for rows in zip(*draws, strict=True))  # (subsets, m)
     if len(x) ** 2 + len(y) ** 2 + len(x) * len(y) <= 3 * subsets * m * m:  # all kernel values at once are fewer
         values = _mmd(x, y, _members(rows_x, len(x)), _members(rows_y, len(y)), m)
     else:

@@ -17,9 +17,9 @@ root sums of squared differences in float64: equal rows are at distance 0, and e
 they were computed in. |a|^2 - 2ab + |b|^2, a dozen times faster, only sorts out the pairs that are so clearly inside or
 outside that its rounding error, which is bounded, cannot matter; the answers are those of differences, bit for bit.
 
-And k + 1 copies of a sample would give it a ball of radius 0, so balls are drawn around DISTINCT samples, copies counted
-once; shares are still shares of all samples, copies included. Only exact copies are recognised: rows that differ in the
-last bit are two samples.
+And k + 1 copies of a sample would give it a ball of radius 0, so balls are drawn around DISTINCT samples, copies
+counted once; shares are still shares of all samples, copies included. Only exact copies are recognised: rows that
+differ in the last bit are two samples.
 """
 
 from __future__ import annotations
