@@ -1,7 +1,7 @@
 """Random Inception parameters that make features mean something, and pictures to try them on.
 
 He's Gaussians for the convolutions, jittered scales and shifts, and the statistics of the normalisations measured on
-pictures of noise: without that last step features hardly depend on the picture, and two networks agree whatever they do.
+pictures of noise: without that last step features hardly depend on the picture, and any two networks agree.
 """
 
 from __future__ import annotations
