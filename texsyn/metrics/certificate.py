@@ -48,7 +48,7 @@ from texsyn.pyramid import pyramid
 __all__ = ["Certificate", "Interval", "LevelBounds", "certificate", "dual_value", "interval", "plan_cost"]
 
 UNIT = "grey levels of 100"
-MAX_PAIRS = 1 << 34  # all patches of 512x512 against all of 256x256; about a minute of one core for four levels of grey
+MAX_PAIRS = 1 << 34  # all patches of 512x512 against all of 256x256; a minute or two of one core for four levels
 N_LEVELS, PATCH_SIZE = 4, 5
 MAX_LEVELS = 6  # up to there the pyramid of 8-bit codes is exact in float64
 MAX_VALUES = 511  # numbers a patch may have: products of bytes then stay below 2^24
@@ -111,7 +111,10 @@ class Certificate:
 
     @property
     def upper(self) -> float:
-        """The largest upper bound: at every level the distance is proved to be at most this."""
+        """The largest upper bound: at every level the distance is proved to be at most this.
+
+        What --max of `texsyn verify` looks at: a mean would let one level pay for another.
+        """
         return max(level.out.upper for level in self.levels)
 
     @property
@@ -169,7 +172,7 @@ def certificate(
     this file). The floor is between halves, which have half as many patches as the exemplar: read it as a yardstick,
     not as a bound.
 
-    Costs 20 to 110 CPU seconds for grey 512x512 against 256x256 (benchmarks/results/verify_cpu.json). Raises ValueError
+    Costs 40 to 150 CPU seconds for grey 512x512 against 256x256 (benchmarks/results/verify_cpu.json). Raises ValueError
     when the channel counts differ, when no patch fits, for integer codes, and for arguments out of range.
     """
     _check(output, exemplar, levels, patch_size, tol, max_pairs)
