@@ -178,7 +178,7 @@ def main() -> None:
         print(f"\nFrechet, d={d}, {n} and {n} samples: {case['distance']:.6g}, of traces {case['traces']:.6g}")
         for name, row in case["routes"].items():
             errors = f"error {row['error_of_traces']:.0e} of the traces, {row['error_of_distance']:.0e} of the distance"
-            effort = f"{row['seconds']:9.4f} s  x{row['ratio']:<9.4g}"
+            effort = f"{row['seconds']:9.4f} s  x{row['ratio']:<10.4g}"
             print(f"  {name:18}{effort}{errors}  {row.get('route', '')}", flush=True)
     n, d, m = (500, 192, 250) if args.quick else (2000, 2048, 1000)
     report["kid"] = bench_kid(n, d, m)
