@@ -1,4 +1,4 @@
-"""Our Inception beside those of pytorch-fid, torch-fidelity, torchmetrics, clean-fid and torchvision, on shared weights.
+"""Our Inception beside those of pytorch-fid, torch-fidelity, torchmetrics and torchvision, with the same weights.
 
 Slow, and skipped where those packages are not installed. An environment of its own holds them: the torch that texsyn
 runs on, then `pip install --no-deps torchvision pytorch-fid torch-fidelity torchmetrics clean-fid` and what these

@@ -268,9 +268,7 @@ def rgb8(picture: Picture | np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         )
     if mode in ("LA", "RGBA"):
         if (pixels[:, :, -1] < (1.0 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max)).any():
-            raise InputError(
-                "a picture with transparent pixels has no Inception features; lay it on a background first"
-            )
+            raise InputError("pictures with transparent pixels have no Inception features; lay them on a background")
         pixels = pixels[:, :, :-1]
         notes.append("its opaque alpha channel was left out")
     if pixels.dtype != np.uint8:
