@@ -379,7 +379,7 @@ def test_frozen_values(net: Inception, mode: str) -> None:
     x = np.concatenate([textures(4, 64, 64, seed=2), textures(4, 64, 64, seed=3)])
     for tap, f in features(net, x, tuple(WIDTHS), resize=mode).items():
         found = float(f.values.double().abs().mean()), frechet(f.values[:4], f.values[4:]).value
-        assert found == pytest.approx(FROZEN[mode, tap], rel=2e-4), (mode, tap)
+        assert found == pytest.approx(FROZEN[mode, tap], rel=5e-4), (mode, tap)
 
 
 # ---- single pictures

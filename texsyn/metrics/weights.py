@@ -343,7 +343,7 @@ def _download(entry: WeightsFile) -> Iterator[Any]:
                 raise InputError(f"{entry.url}: leads to {printable(response.geturl())}, which is not https")
             yield response
     except urllib.error.HTTPError as error:
-        raise InputError(f"{entry.url}: the server says {error.code} {printable(error.reason)}") from None
+        raise InputError(f"{entry.url}: the server says {error.code} {reason(OSError(error.reason))}") from None
     except (urllib.error.URLError, TimeoutError, ConnectionError, SSLError, HTTPException) as error:
         inner = error.reason if isinstance(error, urllib.error.URLError) else error
         why = reason(inner) if isinstance(inner, BaseException) else printable(str(inner))
