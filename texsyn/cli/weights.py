@@ -19,7 +19,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def weights() -> None:
     """List, fetch or check the published weight files that FID, SiFID and other scores need.
 
-    texsyn brings none and downloads none unless told to. A file is looked for where TEXSYN_WEIGHTS points (a file or a
+    None come with texsyn, and none is downloaded unasked. A file is looked for where TEXSYN_WEIGHTS points (a file or a
     folder), then in torch.hub's cache ($TORCH_HOME/hub/checkpoints, by default in ~/.cache/torch), under every name
     that libraries give it, and hashed whenever it is used.
 
