@@ -36,7 +36,7 @@ from texsyn.models import METHODS
 
 VERBS = (
     "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web",
-    "verify", "weights",
+    "verify", "weights", "compare",
 )  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")
@@ -144,7 +144,7 @@ def smaller(command: str) -> list[str]:
 
 
 def test_every_example_in_the_help_works(run: Run, rock: Path) -> None:
-    for name in ("rock", "rock_albedo", "rock_normal", "rock_roughness", "moss", "stone"):
+    for name in ("rock", "rock_albedo", "rock_normal", "rock_roughness", "moss", "stone", "other_rock"):
         shutil.copy(rock, f"{name}.png")
     for ending in ("npy", "tif"):
         assert run("synth", rock, *QUICK, "--save-coords", f"rock_map.{ending}", "-o", "m.png", "--overwrite").code == 0

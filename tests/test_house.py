@@ -43,6 +43,7 @@ FLOORS = {
     "texsyn.guides": 2,
     "texsyn.morphing": 0,
     "texsyn.wishes": 3,
+    "texsyn.report": 3,
     "texsyn.synthesis": 3,
     "texsyn.recipes": 3,
     "texsyn.render": 3,

@@ -299,13 +299,17 @@ class Suite:
         others: the pictures of all its seeds, itself included, for DIV. InputError for NaN, or other channels than the
         exemplar has.
         """
-        read = codes(out, alpha=self.alpha, name=name)
+        read = self.codes(out, name)
         if read.shape[2] != self.ex.shape[2]:
             raise InputError(f"{name} has {read.shape[2]} channels and the exemplar has {self.ex.shape[2]}")
         if source is not None and source.shape[:2] != read.shape[:2]:
             raise InputError(f"{name}: its map of sources is of another size than the picture")
-        seeds = [codes(p, alpha=self.alpha, name=name) for p in others]
+        seeds = [self.codes(p, name) for p in others]
         return measured(name, "output", self._pair(read, self.ex, seeds, source, tile))
+
+    def codes(self, out: np.ndarray, name: str = "picture") -> np.ndarray:
+        """What is judged of out: 8-bit codes, colours times alpha."""
+        return codes(out, alpha=self.alpha, name=name)
 
     def anchor_rows(self) -> list[Row]:
         """The anchors' rows: held-out half (against the other half), exemplar, random phase, random blocks."""
