@@ -190,6 +190,10 @@ def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
     bomb = rewritten(whole, lambda name, data: bytes(10**7) if name.endswith("data/0") else data, deflated=True)
     assert bomb.stat().st_size < 50_000
     refused(bomb, "claims to hold more than its own size")
+    refused(
+        rewritten(save({"a": torch.ones(3)}, tmp_path / "y.pth"), lambda name, data: data, deflated=True),
+        "has no plain member",
+    )
     twice = rewritten(whole, lambda name, data: data)
     with zipfile.ZipFile(twice, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("x/data/1", bytes(12))

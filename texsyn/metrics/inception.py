@@ -384,7 +384,7 @@ def features(
     """The vectors of each picture at each tap, in one pass.
 
     pictures: uint8 (n, h, w, 3), or Pictures and arrays (h, w, 3) of any sizes, taken `batch` at a time, so that a
-    generator of files needs little memory: about 60 MB a picture of the batch. on_progress gets how many are done.
+    generator of files needs little memory: about 15 MB a picture of the batch. on_progress gets how many are done.
     A value depends on the batch's size by rounding only. ValueError: an unknown tap or resize; InputError: unusable
     pictures, or none.
     """
