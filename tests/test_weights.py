@@ -321,9 +321,20 @@ def test_a_program_by_hand_is_read(tmp_path: Path) -> None:
     assert read_state_dict(archive_of(tmp_path / "x.pth", entry(TENSOR)))["a"].tolist() == [0, 0, 0]
 
 
+def test_a_program_of_python_2_is_read(tmp_path: Path) -> None:
+    """There an ordered dict is built of a list of lists, texts are bytes, and a tensor has four arguments."""
+    tensor = TENSOR.replace(b"tensor_v2", b"tensor").replace(b"\x89ccollections\nOrderedDict\n)R", b"")
+    program = b"\x80\x02ccollections\nOrderedDict\n(]]U\x01aa" + tensor.replace(b"X\x07\0\0\0", b"U\x07") + b"aatR."
+    assert read_state_dict(archive_of(tmp_path / "x.pth", program))["a"].tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("program", "said"),
     [
+        (b"ccollections\nOrderedDict\n(](K\x01K\x02eatR.", "mixes up|ordered dict|more than it has"),
+        (b"ccollections\nOrderedDict\n(](K\x01K\x02tatR.", "builds an ordered dict"),
+        (b"ccollections\nOrderedDict\n(K\x01tR.", "builds an ordered dict"),
+        (b"ccollections\nOrderedDict\n(]]tR.", "broken or cut off"),
         (b"(S'touch canary'\nios\nsystem\n.", "the operation STRING"),
         (b"(cos\nsystem\nX\x01\0\0\0ao.", "asks for os.system"),
         (b"(X\x01\0\0\0aios\nsystem\n.", "the operation INST"),

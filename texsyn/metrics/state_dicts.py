@@ -129,10 +129,13 @@ def _parameter(data: Any, *unused: Any) -> Any:
     return data
 
 
-def _ordered_dict(*pairs: Any) -> dict[Any, Any]:
-    if pairs:
+def _ordered_dict(pairs: Any = None) -> dict[str, Any]:
+    """An empty one, which is filled later, or as Python 2 wrote it, of a list of [name, value]."""
+    if pairs is None:
+        return {}
+    if type(pairs) is not list or any(type(p) is not list or len(p) != 2 or type(p[0]) is not str for p in pairs):
         raise InputError("builds an ordered dict in a way that state dicts do not")
-    return {}
+    return dict(pairs)
 
 
 #: all that a pickle may name, and what stands for it here
