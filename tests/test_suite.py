@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from texsyn.images import InputError, load, to_unit
-from texsyn.metrics import neighbour_field, patch_law, spectrum, suite, tiling
+from texsyn.metrics import neighbour_field, patch_law, portilla, spectrum, suite, tiling
 from texsyn.metrics.anchors import codes, halves, random_blocks, random_phase
 from texsyn.metrics.neighbour_field import Coherence, coherence, field_of_map, nearest_field, self_field
 from texsyn.metrics.suite import COLUMNS, Row, Suite
@@ -179,6 +179,12 @@ def test_spectra_of_known_pictures() -> None:
     assert spectrum.top_octave(2 * white, white, 64) == pytest.approx(20 * math.log10(2), abs=0.02)
     assert spectrum.spectrum_distance(white + 0.2, white, 64) == pytest.approx(0, abs=1e-9)
     assert spectrum.spectrum_distance(np.full((64, 64), 0.3), np.full((64, 64), 0.8), 64) == 0
+    other = (
+        rng(1).standard_normal((128, 128)).cumsum(1) * 0.05
+    )  # bins are centred on the axes: a mirror changes nothing
+    for flip in (np.flipud, np.fliplr, np.transpose):
+        turned = spectrum.spectrum_distance(flip(other), flip(white[:128, :128]), 64)
+        assert turned == pytest.approx(spectrum.spectrum_distance(other, white[:128, :128], 64), rel=1e-6)
     f, level = spectrum.radial_curve(np.sin(2 * np.pi * np.arange(256) / 8)[None].repeat(256, 0), 64)
     assert f[level.argmax()] == 1 / 8
     assert [spectrum.window_for(n) for n in (16, 33, 64, 192, 255, 256)] == [16, 32, 64, 64, 64, 128]
@@ -209,10 +215,21 @@ def test_self_field_is_the_nearest_of_the_far_patches_by_hand() -> None:
             assert tuple(got[i, j]) == np.unravel_index(cost.argmin(), cost.shape)
 
 
+def test_fields_are_the_same_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    ex = rng(5).integers(0, 4, (40, 50, 1)).astype(np.uint8)  # few values: many ties, which go to the first
+    out = rng(6).integers(0, 4, (33, 41, 1)).astype(np.uint8)
+    whole = nearest_field(out, ex).source, self_field(ex).source
+    monkeypatch.setattr(neighbour_field, "BAND", 5 * 43 * 64)
+    assert len(list(neighbour_field._bands(ex))) == 7
+    bands = nearest_field(out, ex).source, self_field(ex).source
+    assert all(np.array_equal(a, b) for a, b in zip(whole, bands, strict=True))
+
+
 def test_large_pictures_are_searched_in_a_window_about_their_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     u = rng(4).integers(0, 256, (64, 80, 1)).astype(np.uint8)
     whole = nearest_field(u, u)
-    monkeypatch.setattr(neighbour_field, "MOST_WORK", 64 * 80 * 64 * 8**2)
+    for name in ("MOST_WORK", "MOST_SELF_WORK"):
+        monkeypatch.setattr(neighbour_field, name, 64 * 80 * 64 * 8**2)
     part = nearest_field(u, u)
     assert part.source.shape == (8, 8, 2)
     assert (part.displacement == 0).all()
@@ -359,6 +376,20 @@ def test_the_door_refuses(judge: Suite, exemplar: np.ndarray) -> None:
             judge.row("out", np.ones(shape))
     with pytest.raises(InputError, match="uint8"):
         judge.row("out", (exemplar * 255).astype(np.uint8))
+
+
+def test_portilla_statistics_in_groups(exemplar: np.ndarray) -> None:
+    pytest.importorskip("plenoptic")
+    light, generator = exemplar[..., 0], rng(8)
+    shuffled = generator.permutation(light.ravel()).reshape(light.shape)
+    found, itself = portilla.portilla(shuffled, light, 64, 3), portilla.portilla(light, light, 64, 3)
+    assert set(found.groups) == set(portilla.GROUPS)
+    assert all(found.groups[name] > 2 * itself.groups[name] for name in ("autocorrelation", "magnitudes"))
+    assert found.z > 3 * itself.z
+    assert [part.shape for part in portilla.tiles(np.zeros((100, 250)), (64, 64))] == [(64, 64)] * 3
+    assert [portilla.crop_for(n, n // 2) for n in (64, 128, 192, 256)] == [(32, 2), (64, 3), (96, 3), (128, 4)]
+    with pytest.raises(Unmeasurable, match="32 px"):
+        portilla.crop_for(40, 20)
 
 
 def test_without_plenoptic_ps_z_says_how_to_get_it(

@@ -12,6 +12,7 @@ a brick wall 51 %, because flat parts are like each other.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,9 @@ from texsyn.metrics.unmeasurable import Unmeasurable
 from texsyn.ot.nearest import NearestIndex
 
 PATCH, STEP = 8, 4  # px
-#: products of a search: a larger picture is looked at in a window about its middle. Some ten seconds of one core
-MOST_WORK = 1 << 40
+#: products of a search: a larger picture is looked at in a window about its middle. Some seconds of one core
+MOST_WORK, MOST_SELF_WORK = 1 << 40, 1 << 37
+BAND = 1 << 24  # numbers of the exemplar's patches that are searched at a time: 64 MiB, some three times held
 _EXCLUDED = 1e9  # larger than any squared distance of 8-bit patches
 
 
@@ -54,11 +56,16 @@ class Coherence:
 
 def nearest_field(out: np.ndarray, ex: np.ndarray) -> Field:
     """For each grid patch of out (H, W, C) the nearest patch of ex (h, w, C), both uint8; of equals the first."""
-    rows, columns, top, left = _grid(out, ex)
-    y, queries = _patches(ex, 1), _patches(out[top:, left:], STEP)[:rows, :columns]
-    index = NearestIndex(_points(y), centre=False)
-    j = index.argmin(_points(queries)).numpy().reshape(rows, columns)
-    return Field(np.stack(np.divmod(j, y.shape[1]), -1), top, left)
+    rows, columns, top, left = _grid(out, ex, MOST_WORK)
+    queries = _points(_patches(out[top:, left:], STEP)[:rows, :columns])
+    best, found = np.full(len(queries), np.inf), np.zeros(len(queries), np.int64)
+    width = ex.shape[1] - PATCH + 1
+    for first, band in _bands(ex):
+        j, value = NearestIndex(_points(band), centre=False).argmin(queries, return_value=True)
+        better = value.numpy() < best  # strictly: an equal patch further down does not win
+        best = np.where(better, value.numpy(), best)
+        found = np.where(better, j.numpy() + first * width, found)
+    return Field(np.stack(np.divmod(found.reshape(rows, columns), width), -1), top, left)
 
 
 def self_field(u: np.ndarray) -> Field:
@@ -67,25 +74,33 @@ def self_field(u: np.ndarray) -> Field:
     Away on some axis is away vertically or away horizontally: a search for each row of the grid among the far rows,
     one for each column among the far columns, and the better of both.
     """
-    rows, columns, top, left = _grid(u, u)
-    y, queries = _patches(u, 1), _patches(u[top:, left:], STEP)[:rows, :columns]
-    height, width = y.shape[:2]
-    index = NearestIndex(_points(y), centre=False)
-    best = np.full((rows, columns), np.inf)
-    found = np.zeros((rows, columns), np.int64)
-    for axis, n, first, extent in ((0, rows, top, height), (1, columns, left, width)):
-        for k in range(n):
-            near = np.abs(np.arange(extent) - (first + STEP * k)) < MIN_LAG
-            psi = np.where(near, -_EXCLUDED, 0).astype(np.float32)
-            psi = np.broadcast_to(psi[:, None] if axis == 0 else psi, (height, width)).reshape(-1)
-            index.set_bias(torch.from_numpy(psi.copy()), check=False)
-            here = (k, slice(None)) if axis == 0 else (slice(None), k)
-            j, value = (t.numpy() for t in index.argmin(_points(queries[here][None]), return_value=True))
-            better = (value < best[here]) | ((value == best[here]) & (j < found[here]))
-            best[here], found[here] = np.where(better, value, best[here]), np.where(better, j, found[here])
+    rows, columns, top, left = _grid(u, u, MOST_SELF_WORK)
+    queries = _points(_patches(u[top:, left:], STEP)[:rows, :columns]).reshape(rows, columns, -1)
+    best, found = np.full((rows, columns), np.inf), np.zeros((rows, columns), np.int64)
+    width = u.shape[1] - PATCH + 1
+    for first, band in _bands(u):
+        index = NearestIndex(_points(band), centre=False)
+        y, x = np.mgrid[first : first + len(band), :width]
+        for place, n, start, along in ((y, rows, top, 0), (x, columns, left, 1)):
+            for k in range(n):
+                near = np.abs(place - (start + STEP * k)) < MIN_LAG
+                index.set_bias(torch.from_numpy(np.where(near, -_EXCLUDED, 0).astype(np.float32).ravel()), check=False)
+                here = (k, slice(None)) if along == 0 else (slice(None), k)
+                j, value = (t.numpy() for t in index.argmin(queries[here].contiguous(), return_value=True))
+                j = j + first * width
+                better = (value < best[here]) | ((value == best[here]) & (j < found[here]))
+                best[here], found[here] = np.where(better, value, best[here]), np.where(better, j, found[here])
     if best.max() >= _EXCLUDED / 2:
         raise Unmeasurable(f"patches {MIN_LAG} px apart need a larger picture than {u.shape[1]}x{u.shape[0]}")
     return Field(np.stack(np.divmod(found, width), -1), top, left)
+
+
+def _bands(ex: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, patches (rows, w, C, PATCH, PATCH)) of all rows of ex's patches, BAND numbers at a time."""
+    patches = _patches(ex, 1)
+    n = max(1, BAND // (patches.shape[1] * ex.shape[2] * PATCH * PATCH))
+    for first in range(0, len(patches), n):
+        yield first, patches[first : first + n]
 
 
 def field_of_map(source: np.ndarray) -> Field:
@@ -125,14 +140,14 @@ def _areas(down: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.bincount(connected_components(graph, directed=False)[1])
 
 
-def _grid(out: np.ndarray, ex: np.ndarray) -> tuple[int, int, int, int]:
-    """Rows and columns of the grid in out, and where it begins: all of it, or as much as MOST_WORK allows, centred."""
+def _grid(out: np.ndarray, ex: np.ndarray, most_work: int) -> tuple[int, int, int, int]:
+    """Rows and columns of the grid in out, and where it begins: all of it, or as much as most_work allows, centred."""
     if min(*out.shape[:2], *ex.shape[:2]) < PATCH:
         sizes = f"got {out.shape[1]}x{out.shape[0]} and {ex.shape[1]}x{ex.shape[0]}"
         raise Unmeasurable(f"needs {PATCH} px a side, {sizes}")
     rows, columns = ((n - PATCH) // STEP + 1 for n in out.shape[:2])
     work = ex.shape[0] * ex.shape[1] * PATCH * PATCH * ex.shape[2]  # of one patch
-    side = max(2, math.isqrt(MOST_WORK // work))
+    side = max(2, math.isqrt(most_work // work))
     if rows * columns <= side * side:
         return rows, columns, 0, 0
     kept = min(rows, side), min(columns, side)
