@@ -48,6 +48,7 @@ FLOORS = {
     "texsyn.recipes": 3,
     "texsyn.render": 3,
     "texsyn.repro": 3,
+    "texsyn.evaluation": 3,
     "texsyn.cluster": 3,
     "texsyn.batch": 3,
     "texsyn.web": 3,
