@@ -69,6 +69,8 @@ OPTIONAL = {
     "distributed",
     "triton",
     "waitress",
+    "OpenEXR",
+    "plenoptic",
 }  # ot is POT, not texsyn.ot
 #: draw from torch's global stream unless they are given a generator
 TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}

@@ -37,6 +37,7 @@ def checks() -> list[Check]:
         _package("distributed", "--scheduler, render_array; pip install 'texsyn[cluster]'"),
         _package("openexr", "OpenEXR pictures; pip install 'texsyn[hdr]'"),
         _package("waitress", "texsyn web; pip install 'texsyn[web]'"),
+        _package("plenoptic", "the score PS-z of texsyn compare; pip install 'texsyn[eval-ps]'"),
         _package("pot", "optimal transport cross-checks; only the tests use it"),
         _package("faiss-cpu", "a rival in benchmarks/bench_ot.py; nothing else uses it"),
     ]
