@@ -8,10 +8,10 @@ import torch
 
 import texsyn
 from texsyn import coordinates
-from texsyn.images import InputError, Picture, Region, Size, load, to_unit
-from texsyn.metrics.texture import score
 from texsyn.atlas import Level
+from texsyn.images import InputError, Picture, Region, Size, load, to_unit
 from texsyn.material import matching_codes
+from texsyn.metrics.texture import score
 from texsyn.models.texto import Texto, TextoConfig
 from texsyn.noise import NoiseField
 
