@@ -238,7 +238,7 @@ def table(summary: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def line(record: Mapping[str, Any]) -> str:
-    head = f"{record['method']:<16}{record['exemplar']:<10}seed {record['seed']}  cpu {record['cpu']:.2f}"
+    head = f"{record['method']:<15} {record['exemplar']:<10} seed {record['seed']}  cpu {record['cpu']:.2f}"
     return f"{head}  FAILED {record['failed']}" if "failed" in record else f"{head}  msw {record['msw']:.2f}"
 
 
