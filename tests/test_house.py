@@ -71,6 +71,7 @@ OPTIONAL = {
     "waitress",
     "OpenEXR",
     "plenoptic",
+    "torchmetrics",
 }  # ot is POT, not texsyn.ot
 #: draw from torch's global stream unless they are given a generator
 TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
