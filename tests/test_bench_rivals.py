@@ -51,7 +51,7 @@ def test_a_tiler_is_scored_and_failures_are_kept(textures: Path, tmp_path: Path,
         "fails": python("raise SystemExit('\x1b[31mno such luck')", "{in} {out}"),
         "silent": python("pass", "{in} {out}"),
         "garbage": python("import sys; open(sys.argv[1], 'w').write('GIF?')", "{out} {in}"),
-        "missing": "/nowhere/at/all {in} {out}",
+        "missing": "nowhere/at/all {in} {out}",
     }
     sheet = tmp_path / "sheet.png"
     options = [w for name, command in rivals.items() for w in ("--rival", f"{name}={command}")]
