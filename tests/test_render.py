@@ -24,7 +24,7 @@ from texsyn.blocks import period_of
 from texsyn.cli import main
 from texsyn.images import OutputError, OutputExists, Picture, Region, Size, load, read_recipe
 from texsyn.images.partial import Partial, Unfinished
-from texsyn.images.tiled import Layout, TiffTiles, look
+from texsyn.images.tiled import Layout, TiffTiles, ZarrTiles, look
 from texsyn.models.base import Cancelled, TextureModel, model_class
 from texsyn.render import to_file
 
@@ -749,3 +749,18 @@ def test_info_reads_headers_only(run: Run, gaussian: TextureModel) -> None:
         code, said, err = run("info", "small.zarr")
         assert (code, len(err.splitlines())) in ((3, 1), (0, 0)), text
     refused(run("info", "."), 3, "directory")
+
+
+def test_a_late_writer_does_not_bring_a_published_array_back(tmp_path: Path) -> None:
+    """A cluster repeats what a dead worker had done; when such a task ends, its array may have got its final name."""
+    zarr = pytest.importorskip("zarr")
+    layout = Layout(Size(40, 40), 32, 1, "uint8", "L")
+    part, tile = tmp_path / "a.zarr.part", np.full((32, 32, 1), 7, np.uint8)
+    ZarrTiles.create(str(part), layout)
+    late = ZarrTiles(str(part), layout)
+    late.write(0, 0, tile)
+    part.rename(tmp_path / "a.zarr")
+    with pytest.raises(FileNotFoundError):
+        late.write(0, 0, tile)
+    assert os.listdir(tmp_path) == ["a.zarr"]
+    assert (zarr.open_array(tmp_path / "a.zarr", mode="r")[:32, :32] == 7).all()

@@ -7,6 +7,7 @@ that is written twice is the same as one written once. What is not yet filled ta
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import itertools
 import json
@@ -239,8 +240,11 @@ class ZarrTiles(Tiles):
         _sync([os.path.join(path, "zarr.json"), path])
 
     def put(self, row: int, column: int, tile: np.ndarray) -> None:
-        folder = os.path.join(self.path, "c", str(row), str(column))
-        os.makedirs(folder, exist_ok=True)
+        folder = self.path
+        for part in ("c", str(row), str(column)):  # never the array's own: a late writer must not bring it back
+            folder = os.path.join(folder, part)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
         name = os.path.join(folder, "0")
         with open(name, "wb") as file:
             file.write(tile.data)
