@@ -8,7 +8,6 @@ points at one is sent to the nearest that is.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -173,20 +172,20 @@ class Atlas:
                 f"{material.picture.name}: {codes[0].shape[2]} channels are to be matched and at most {MAX_MATCHED} "
                 "can be; give a map the weight 0, and it is copied and not matched"
             )
-        self.pyramids = [
+        pyramids = [
             _known_pyramid(code, sheet.known, self.n_levels) for code, sheet in zip(codes, material.sheets, strict=True)
         ]  # for each sheet, for each level: (C, h, w) uint8
         #: which sheets have a patch that may be copied
         self.copied = [True] * len(sizes)
-        self.levels = [self._level(s, device) for s in range(self.n_levels)]
+        self.levels = [self._level(s, [one[s] for one in pyramids], device) for s in range(self.n_levels)]
         if self.levels[-1].n_places > MAX_COARSEST_ATOMS:
             raise InputError(
                 f"{material.picture.name}: a strip of {material.picture.size} is too long for its width; "
                 "crop it shorter"
             )
 
-    def _level(self, s: int, device: torch.device) -> Level:
-        planes = [pyramid[s] for pyramid in self.pyramids]
+    def _level(self, s: int, planes: list[Tensor], device: torch.device) -> Level:
+        """Level s from the codes (C, h, w) of each sheet."""
         if self.single and self.material.sheets[0].plain:
             return Level(s, planes[0].permute(1, 2, 0).contiguous().to(device), self.w)
         r, w = self.w // 2, self.w
@@ -246,16 +245,17 @@ def _known_pyramid(codes: np.ndarray, known: np.ndarray | None, n_levels: int) -
     """The pyramid of (h, w, C) codes, rounded; what is unknown takes no part in the averages."""
     u = torch.from_numpy(codes).permute(2, 0, 1).float()
     if known is None:
-        return [_rounded(level) for level in pyramid(u, n_levels)]
+        return [rounded(level) for level in pyramid(u, n_levels)]
     weight = torch.from_numpy(known)[None].float()
     mean = (u * weight).sum((1, 2), keepdim=True) / weight.sum().clamp(min=1)
     found = []
     for values, weights in zip(pyramid(u * weight, n_levels), pyramid(weight, n_levels), strict=True):
-        found.append(_rounded(torch.where(weights > 0.01, values / weights.clamp(min=0.01), mean)))
+        found.append(rounded(torch.where(weights > 0.01, values / weights.clamp(min=0.01), mean)))
     return found
 
 
-def _rounded(u: Tensor) -> Tensor:
+def rounded(u: Tensor) -> Tensor:
+    """Values as 8-bit codes, half up, clipped to 0..255."""
     return (u + 0.5).floor().clamp(0, 255).to(torch.uint8)
 
 
@@ -275,9 +275,3 @@ def _whole(known: np.ndarray | None, usable: np.ndarray | None, level: int, size
     whole = patches.all(-1).all(-1)
     r = w // 2
     return whole if level == 0 or bool(whole.any()) else patches[..., r, r].clone()
-
-
-def with_guide(material: Material, guides: list[np.ndarray]) -> Material:
-    """The material with one guide (h, w, G) for each sheet."""
-    sheets = tuple(replace(s, guide=g) for s, g in zip(material.sheets, guides, strict=True))
-    return replace(material, sheets=sheets)

@@ -18,7 +18,7 @@ from texsyn.blocks import ENDLESS, Period, period_of
 from texsyn.coordinates import take
 from texsyn.images import InputError, Picture, Region, Size
 from texsyn.models.base import Synthesis, Watch
-from texsyn.models.texto import Texto, TextoConfig, transport_all
+from texsyn.models.texto import Texto, TextoConfig, correct_all, transport_all
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.painting import Painting
 from texsyn.pyramid import coarser, pyramid
@@ -86,10 +86,7 @@ def fill(model: Texto, free: np.ndarray, *, seed: int, tile: str = "none", watch
     painting = Painting(model.manner(threads), seed, canvases, period, kept, windows, told=told)
     with one_torch_thread():
         u = model.start_on_torus(tori[-1], seed)
-        source = transport_all(painting, model.transported, u)
-        for level in model.corrected:
-            watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
-            source = painting.correct(level, painting.down(level, source))
+        source = correct_all(painting, model.corrected, transport_all(painting, model.transported, u), watch)
     watch.step(1.0, "done")
     whole = _identity(Region(0, 0, size.height, size.width), size)
     inside = windows[0].intersect(Region(0, 0, size.height, size.width))

@@ -160,7 +160,7 @@ def evaluate(
     for name in ("sifid", "rsifid"):
         if name in metrics:
             _by_places(name, sets, (weights, net, device, seed), scores, details)
-    return Evaluation({name: scores[name] for name in scores}, details, record)
+    return Evaluation(scores, details, record)
 
 
 def _by_vectors(

@@ -153,10 +153,7 @@ class Painting:
             if not bool(lost.any()):
                 break
             u = canvas.impose(vote(level.codes, wrap(settled, w // 2), w))
-            views, source = windows(wrap(u, w // 2), w), source.clone()
-            for where in lost.nonzero().split(8192):
-                y, x = where[:, 0], where[:, 1]
-                source[y, x] = level.nearest(views[y, x].reshape(len(where), -1))
+            source = _with_nearest(level, source, windows(wrap(u, w // 2), w), lost)
         return source
 
     # ---- shares of several exemplars
@@ -203,12 +200,19 @@ def mend(level: Level, source: Tensor, region: Region, ends: Period) -> Tensor:
     r = level.w // 2
     for _ in range(MENDING_PASSES):
         u = vote(level.codes, level.settled(source), level.w)
-        region, source = region.grow(-2 * r), source[2 * r : -2 * r, 2 * r : -2 * r].clone()
+        region, source = region.grow(-2 * r), source[2 * r : -2 * r, 2 * r : -2 * r]
         rows, columns = _near_the_end(region, ends)
-        views = windows(u, level.w)
-        for where in (rows[:, None] | columns[None, :]).to(u.device).nonzero().split(8192):
-            y, x = where[:, 0], where[:, 1]
-            source[y, x] = level.nearest(views[y, x].reshape(len(where), -1))
+        near = (rows[:, None] | columns[None, :]).to(u.device)
+        source = _with_nearest(level, source, windows(u, level.w), near)
+    return source
+
+
+def _with_nearest(level: Level, source: Tensor, views: Tensor, chosen: Tensor) -> Tensor:
+    """source (H, W, 2) with the nearest atom of its patch, views (H, W, C, w, w), where chosen (H, W) bool says so."""
+    source = source.clone()
+    for where in chosen.nonzero().split(8192):
+        y, x = where[:, 0], where[:, 1]
+        source[y, x] = level.nearest(views[y, x].reshape(len(where), -1))
     return source
 
 

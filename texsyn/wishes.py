@@ -84,11 +84,6 @@ class Wishes:
         if self.mask is not None and (self.mix is not None or self.copy_limit is not None):
             raise ValueError(f"mask and {'mix' if self.mix is not None else 'copy_limit'} cannot be had together")
 
-    @property
-    def none(self) -> bool:
-        """Whether nothing is wished for."""
-        return not self.said()
-
     def said(self) -> dict[str, Any]:
         """The wishes that differ from their defaults; pictures by name and hash."""
         found: dict[str, Any] = {}

@@ -58,8 +58,6 @@ def targets_of(
     size: Size,
     seeds: range,
     overwrite: bool,
-    *,
-    stack: bool = False,
 ) -> list[list[str]]:
     """For each seed the output name of each map, of the kinds of these pictures; checked before any work."""
     if output == "-":

@@ -145,7 +145,7 @@ def sample(
     seeds = _seeds(fresh_seed() if seed is None else seed, count)
     maps = model.material.sheets[0].maps
     sources = [one.name for one in maps] if len(maps) > 1 else [model_file]
-    outputs = targets_of(output, sources, maps, size, seeds, overwrite, stack=len(maps) > 1)
+    outputs = targets_of(output, sources, maps, size, seeds, overwrite)
     _require_memory(size, model.exemplar, model.method, job_of_model(model))
     with talk.line:
         watch = _watch(talk.line)

@@ -185,7 +185,7 @@ def synth(
         if maps
         else [convert_depth(_of_kind(given[0]), wishes.depth)]
     )
-    outputs = targets_of(output, sources, shown, size, seeds, overwrite, stack=bool(maps))
+    outputs = targets_of(output, sources, shown, size, seeds, overwrite)
     coordinates = _coordinate_targets(save_coords, seeds, overwrite, job.resampled, method)
     where = checked("--device", resolve_device, device)
     if dry_run:
@@ -311,8 +311,8 @@ def _coordinate_targets(target: str | None, seeds: range, overwrite: bool, resam
 
 def _save_coordinates(target: str, result: Any, job: Any, overwrite: bool, talk: Talk) -> None:
     from texsyn.coordinate_files import save_coordinates
+    from texsyn.synthesis import exemplars_of
 
-    first = {sheet.exemplar: k for k, sheet in reversed(list(enumerate(job.material.sheets)))}
-    sizes = [job.material.sheets[k].size for _, k in sorted(first.items())]
+    sizes = [maps[0].size for maps in exemplars_of(job.material)]
     save_coordinates(target, result.source, sizes=sizes, overwrite=overwrite)
     talk.say(f"{Path(target).name}: coordinates")

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from texsyn.adsn import exact_field
 from texsyn.ascent import Ascent, Canvas
-from texsyn.atlas import Atlas, Level, centred
+from texsyn.atlas import Atlas, Level, centred, rounded
 from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
 from texsyn.coordinates import children, correct, take, vote, wrap
 from texsyn.images import InputError, Picture, Region, Size, to_unit
@@ -219,8 +219,8 @@ class Texto(TextureModel):
 
     def cut_out(self, source: Tensor, evidence: list[dict[str, Any]]) -> Synthesis:
         """The picture, with all its maps, that a map of coordinates (H, W, 2) stands for."""
-        pixels = self._pixels(source)
         sheet, at = self.atlas.split(source.cpu().numpy())
+        pixels = self._pixels(source) if self.atlas.single else self.material.take(sheet, at, 0)
         n_maps = len(self.material.sheets[0].maps)
         others = tuple(self.material.take(sheet, at, number) for number in range(1, n_maps))
         named = at if self.atlas.single else np.concatenate([at, sheet[..., None].astype(at.dtype)], 2)
@@ -459,10 +459,7 @@ class Texto(TextureModel):
             u = self._between(painting, tori, brief.morph)
             transported = transported[-1:]
         source = transport_all(painting, transported, canvases[transported[0].number].impose(u))
-        for level in self.corrected:
-            watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
-            source = painting.correct(level, painting.down(level, source))
-        return painting.finish(self.levels[0], source)
+        return painting.finish(self.levels[0], correct_all(painting, self.corrected, source, watch))
 
     def _between(self, painting: Painting, tori: list[Size], t: float) -> Tensor:
         """What the finest transported level starts with when it lies between two exemplars.
@@ -576,8 +573,8 @@ class Texto(TextureModel):
             source = level.coordinates(_assign_all(search, u, level.w, threads))
             if k < len(searches) - 1:
                 u = vote(level.codes, source, level.w, threads=threads)
+        psi = level.spread(self.psi[level.number][-1])
         for _ in range(self.config.transport_corrections):
-            psi = level.spread(self.psi[level.number][-1])
             source = correct(u, source, level.codes, level.w, psi, fix=level.fix, threads=threads)
             u = take(level.codes, source)
         return source
@@ -600,8 +597,8 @@ class Texto(TextureModel):
                 u = take(level.codes, source)
             part = watch.part((4.0**i - 1) / 4 ** len(self.transported), 4.0 ** (i + 1 - len(self.transported)))
             found[level.number], u, source = self._train_level(level, u, seed, threads, part)
+            psi = level.spread(found[level.number][-1])
             for _ in range(self.config.transport_corrections):
-                psi = level.spread(found[level.number][-1])
                 source = correct(wrap(u, level.w // 2), wrap(source, 1), level.codes, level.w, psi, fix=level.fix)
                 u = take(level.codes, source)
         return found
@@ -689,6 +686,14 @@ def transport_all(painting: Painting, levels: list[Level], u: Tensor) -> Tensor:
     return source
 
 
+def correct_all(painting: Painting, levels: list[Level], source: Tensor, watch: Watch) -> Tensor:
+    """The map of the last of the corrected levels, from that of the last transported one."""
+    for level in levels:
+        watch.step(1 - 0.1 * 4.0**-level.number, f"level {level.number}: corrections")
+        source = painting.correct(level, painting.down(level, source))
+    return source
+
+
 def _wrapped(torus: Size) -> Values:
     def values(noise: NoiseField, rows: int, columns: int) -> np.ndarray:
         found = noise.integers(Region(0, 0, torus.height, torus.width))
@@ -718,7 +723,7 @@ def _laid(values: np.ndarray, tori: list[Size]) -> list[Tensor]:
 
 
 def _to_codes(u: Tensor) -> Tensor:
-    return (u + 0.5).floor().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    return rounded(u).permute(1, 2, 0).contiguous()
 
 
 def _of_exemplar(level: Level, exemplar: int) -> Level:
@@ -732,7 +737,7 @@ def _of_exemplar(level: Level, exemplar: int) -> Level:
 
 def _blend(pictures: list[Tensor], t: float) -> Tensor:
     a, b = (u.float() for u in pictures)
-    return ((1 - t) * a + t * b + 0.5).floor().to(torch.uint8)
+    return rounded((1 - t) * a + t * b)
 
 
 def _stretched(blobs: np.ndarray, torus: Size) -> np.ndarray:
