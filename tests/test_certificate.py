@@ -15,18 +15,19 @@ import texsyn.cli.verify  # noqa: F401 (registers the verb)
 from texsyn.cli import main
 from texsyn.images import Picture, save
 from texsyn.metrics import certificate as module
-from texsyn.metrics.certificate import (
+from texsyn.metrics.certificate import certificate
+from texsyn.metrics.texture import sliced_w2
+from texsyn.ot.auction import (
+    NOTHING,
     _auction,
     _complete,
     _lists,
     _refresh,
-    certificate,
     dual_value,
     interval,
     plan_cost,
     problem,
 )
-from texsyn.metrics.texture import sliced_w2
 
 SIX = 2e-6  # bounds are rounded outward to six decimals
 
@@ -137,7 +138,7 @@ def test_the_coupling_has_exact_marginals_however_the_auction_ended() -> None:
         _refresh(atoms, costs, found, cost, np.zeros(77, np.int64))
         price, rest, room = np.zeros(77, np.int64), p.a.copy(), p.b.copy()
         limit = np.full(120, 10**6)
-        pieces = _auction(atoms, costs, rest, room, price, limit, module.NOTHING, 5, n_bids, 0)
+        pieces = _auction(atoms, costs, rest, room, price, limit, NOTHING, 5, n_bids, 0)
         assert rest.sum() == room.sum() == p.total - pieces[2].sum()
         assert (room >= 0).all()
         assert float(plan_cost(p, *_complete(p, price, pieces, rest, room))) >= 0  # it raises if they are not
