@@ -3,6 +3,9 @@
 tests/oracles/test_heads_against_libraries.py is where they come from, and asks the libraries again: pytorch-fid 0.3.0
 (fid), torch-fidelity 0.4.0 (kid, is) and prdc 0.2 (the rest), in float64. Fewer samples than features are where they
 are wrong in the eighth digit, so that "fid of few" is a value computed with forty.
+
+Pictures go the whole way, through a network of random weights, to the numbers that clean-fid 0.1.35 gave for the same
+pictures and weights in its modes "clean" and "legacy_pytorch" (tests/oracles/test_clean_fid.py).
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from oracles.random_weights import random_state_dict, textures
 from torch import Tensor
 
 from texsyn.metrics.frechet import frechet
+from texsyn.metrics.inception import features, from_state_dict
 from texsyn.metrics.inception_score import inception_score
 from texsyn.metrics.kid import kid
 from texsyn.metrics.neighbours import density_coverage, precision_recall
@@ -29,6 +34,13 @@ GOLDEN: dict[str, float] = {
     "coverage": 0.6166666666666667,
 }
 CLOSE = 1e-10  # sums of some thousand float64 numbers in another order differ by about 1e-14
+#: (resize, score) of six pictures against six, by clean-fid in float32 from features to KID
+OF_PICTURES = {
+    ("clean", "fid"): 8979.31908810974,
+    ("clean", "kid"): -804837.1875,
+    ("pytorch-fid", "fid"): 12952.638790508878,
+    ("pytorch-fid", "kid"): -562315.75,
+}
 #: the last number of each matrix
 LAST = {
     "x": -1.9342193289767593,
@@ -50,6 +62,11 @@ def matrices() -> dict[str, np.ndarray]:
         "few_y": rng.standard_normal((12, 20)) * 1.5 + 0.2,
         "logits": rng.standard_normal((60, 10)) * 3,
     }
+
+
+def pictures() -> tuple[np.ndarray, np.ndarray]:
+    """Two sets (6, 64, 64, 3) uint8."""
+    return textures(6, 64, 64, seed=2), textures(6, 64, 64, seed=3)
 
 
 def ours() -> dict[str, float]:
@@ -81,3 +98,12 @@ def test_golden_values() -> None:
     assert found.keys() == GOLDEN.keys()
     for name, expected in GOLDEN.items():
         assert found[name] == pytest.approx(expected, rel=CLOSE), name
+
+
+def test_golden_values_of_pictures() -> None:
+    """1e-4: float32 convolutions in another order, and zero eigenvalues that clean-fid does not leave out."""
+    net = from_state_dict(random_state_dict(), sha256="random")
+    for resize in ("clean", "pytorch-fid"):
+        x, y = (features(net, side, resize=resize)["2048"].values for side in pictures())
+        assert frechet(x, y).value == pytest.approx(OF_PICTURES[resize, "fid"], rel=1e-4)
+        assert kid(x, y, size=6).value == pytest.approx(OF_PICTURES[resize, "kid"], rel=1e-4)
