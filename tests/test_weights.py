@@ -24,13 +24,13 @@ import torch
 from oracles.random_weights import auxiliary, random_state_dict, textures
 from safetensors.torch import save_file
 
+from texsyn import state_dicts, weights
 from texsyn.cli import main
 from texsyn.images import InputError, OutputError
-from texsyn.metrics import state_dicts, weights
 from texsyn.metrics.inception import features, from_state_dict, inception
 from texsyn.metrics.sifid import sifid
-from texsyn.metrics.state_dicts import read_state_dict
-from texsyn.metrics.weights import REGISTRY, WeightsFile, hub_folder
+from texsyn.state_dicts import read_state_dict
+from texsyn.weights import REGISTRY, WeightsFile, hub_folder
 
 LAYOUTS = ("zip", "stream")
 

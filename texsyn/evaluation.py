@@ -140,7 +140,7 @@ def evaluate(
 ) -> Evaluation:
     """The named scores of fake against real; see pictures_of() for what sets are, METRICS for the names.
 
-    weights: the file, else it is looked for (texsyn.metrics.weights.find); SiFID needs torchvision's, the others the
+    weights: the file, else it is looked for (texsyn.weights.find); SiFID needs torchvision's, the others the
     2015-12-05 network's. net: a network at hand instead. seed: of KID's subsets and rSIFID's weights. Raises
     ValueError for unknown words, InputError for sets or weights that cannot be used.
     """

@@ -32,7 +32,7 @@ def weights() -> None:
 @_json
 def list_weights(as_json: bool) -> None:
     """Say which files are known: name, size, hash, licence, address, and what they are for."""
-    from texsyn.metrics.weights import REGISTRY
+    from texsyn.weights import REGISTRY
 
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(entry) for entry in REGISTRY.values()]))
@@ -52,8 +52,8 @@ def fetch(name: str, quiet: bool) -> None:
     The path is printed on stdout. Ends with exit code 3 when the file cannot be had (no network, or not the bytes it
     should be) and 4 when it cannot be written; then nothing is left of it.
     """
-    from texsyn.metrics.weights import entry_of
-    from texsyn.metrics.weights import fetch as download
+    from texsyn.weights import entry_of
+    from texsyn.weights import fetch as download
 
     talk = Talk(False, quiet, 0, None)
     entry = checked("NAME", entry_of, name)
@@ -72,7 +72,7 @@ def check(path: str | None, as_json: bool) -> None:
 
     Ends with exit code 1 when a file is not intact, or when there is none.
     """
-    from texsyn.metrics.weights import check as look
+    from texsyn.weights import check as look
 
     found = look(path)
     if as_json:

@@ -29,8 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from texsyn import weights
 from texsyn.images import InputError, Picture, from_unit, to_unit
-from texsyn.metrics import weights
 
 SIDE = 299  # of the network's input
 EPS = 1e-3  # inside the normalisations

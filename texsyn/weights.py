@@ -204,7 +204,7 @@ def _how_to_supply(entry: WeightsFile) -> str:
 
 def load(name: str, path: str | os.PathLike[str] | None = None) -> tuple[dict[str, Tensor], str]:
     """The tensors of these weights by name, and the file's sha256. InputError: not here, not intact, not readable."""
-    from texsyn.metrics.state_dicts import parse_state_dict
+    from texsyn.state_dicts import parse_state_dict
 
     found = find(name, path)
     with opened(found) as file:
