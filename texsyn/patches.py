@@ -9,6 +9,8 @@ Memory: a patch matrix costs C w w numbers per position; 512x512 RGB with w = 5 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -76,3 +78,51 @@ def _fold_wrapped(patches: Tensor, height: int, width: int, w: int, stride: int)
             laid[:, ::stride, ::stride] = values[..., i, j].permute(2, 0, 1)
             total += laid.roll((i - w // 2, j - w // 2), (1, 2))
     return total
+
+
+def gather(u: Tensor, w: int, at: Tensor | None = None) -> Tensor:
+    """Open patches of a batch u (B, C, H, W) at positions at (n,), all by default: (n, C w w), differentiable in u.
+
+    Positions count patches picture by picture, in reading order: B (H-w+1) (W-w+1) of them. Going back, gradients are
+    laid down and summed without a matrix of all patches, in one order on the CPU.
+
+    >>> u = torch.arange(6.0).view(1, 1, 2, 3)
+    >>> gather(u, 2, torch.tensor([1])).tolist()
+    [[1.0, 2.0, 4.0, 5.0]]
+    """
+    if min(u.shape[2:]) < w:
+        raise ValueError(f"patch_size={w} does not fit a picture of {u.shape[3]}x{u.shape[2]}")
+    found: Tensor = _Gather.apply(u, w, at)
+    return found
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, w: int, at: Tensor | None) -> Tensor:
+        ctx.shape, ctx.w, ctx.at = u.shape, w, at
+        seen = u.unfold(2, w, 1).unfold(3, w, 1).permute(0, 2, 3, 1, 4, 5)  # (B, H', W', C, w, w)
+        if at is not None:
+            rows, columns = seen.shape[1:3]
+            picture, place = at // (rows * columns), at % (rows * columns)
+            seen = seen[picture, place // columns, place % columns]
+        return seen.reshape(-1, u.shape[1] * w * w)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        (n, c, height, width), w, at = ctx.shape, ctx.w, ctx.at
+        rows, columns = height - w + 1, width - w + 1
+        if at is None:
+            laid = outer[0].new_zeros(n, c, height, width)
+            parts = outer[0].view(n, rows, columns, c, w, w).permute(0, 3, 4, 5, 1, 2)
+            for i in range(w):
+                for j in range(w):
+                    laid[:, :, i : i + rows, j : j + columns] += parts[:, :, i, j]
+            return laid, None, None
+        total = outer[0].new_zeros(n * height * width, c)
+        picture, place = at // (rows * columns), at % (rows * columns)
+        corner = (picture * height + place // columns) * width + place % columns
+        parts = outer[0].view(-1, c, w, w)
+        for i in range(w):
+            for j in range(w):
+                total.index_add_(0, corner + (i * width + j), parts[:, :, i, j].contiguous())
+        return total.view(n, height, width, c).permute(0, 3, 1, 2), None, None

@@ -5,8 +5,8 @@ second row and column, so its side is the half rounded up (Burt and Adelson 1983
 image code", their REDUCE with a = 3/8). Pixel (y, x) of level s + 1 therefore sits on pixel (2y, 2x) of level s, and
 its children are (2y + 0|1, 2x + 0|1).
 
-Borders: exemplars are mirrored about their border pixel. Synthesised pictures never come through here: they go up
-by their source coordinates.
+Borders: exemplars are mirrored about their border pixel, pictures that wrap are wrapped. What texto synthesises never
+comes through here: it goes up by its source coordinates.
 """
 
 from __future__ import annotations
@@ -23,23 +23,28 @@ from texsyn.images import Region, Size
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
-def down(u: Tensor) -> Tensor:
-    """One level coarser: (C, H, W) to (C, ceil(H/2), ceil(W/2)), blurred against aliasing.
+def down(u: Tensor, *, periodic: bool = False) -> Tensor:
+    """One level coarser: (..., H, W) to (..., ceil(H/2), ceil(W/2)), blurred against aliasing; linear in u.
+
+    Borders are mirrored, or wrapped where periodic; of an odd side that wraps, last and first pixel are both kept.
 
     >>> down(torch.ones(1, 5, 4)).shape
     torch.Size([1, 3, 2])
+    >>> down(torch.tensor([[8.0, 0.0, 0.0, 0.0]]), periodic=True).tolist()
+    [[3.0, 1.0]]
     """
-    for axis in (1, 2):
-        u = _blur_and_halve(u, axis)
+    for axis in (-2, -1):
+        u = _blur_and_halve(u, axis, periodic)
     return u
 
 
-def _blur_and_halve(u: Tensor, axis: int) -> Tensor:
+def _blur_and_halve(u: Tensor, axis: int, periodic: bool) -> Tensor:
     n = u.shape[axis]
     at = torch.arange(0, n, 2, device=u.device)
     out = torch.zeros_like(u.index_select(axis, at))
     for offset, weight in zip(range(-2, 3), _BINOMIAL, strict=True):
-        out = out + weight * u.index_select(axis, _mirror(at + offset, n))
+        there = (at + offset).remainder(n) if periodic else _mirror(at + offset, n)
+        out = out + weight * u.index_select(axis, there)
     return out
 
 
@@ -51,11 +56,11 @@ def _mirror(at: Tensor, n: int) -> Tensor:
     return torch.minimum(at, 2 * (n - 1) - at)
 
 
-def pyramid(u: Tensor, n_levels: int) -> list[Tensor]:
+def pyramid(u: Tensor, n_levels: int, *, periodic: bool = False) -> list[Tensor]:
     """[u, down(u), down(down(u)), ...], n_levels of them, finest first."""
     levels = [u]
     for _ in range(n_levels - 1):
-        levels.append(down(levels[-1]))
+        levels.append(down(levels[-1], periodic=periodic))
     return levels
 
 
