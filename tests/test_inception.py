@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from oracles.random_weights import auxiliary, random_state_dict, textures
 
 from texsyn.images import InputError, Picture
@@ -24,6 +25,8 @@ from texsyn.metrics.inception import (
     Inception,
     features,
     from_state_dict,
+    max_by_two,
+    mean_of_nine,
     require_comparable,
     resized,
     rgb8,
@@ -158,7 +161,7 @@ def test_maps_are_of_native_resolution_and_pool_to_the_vectors(net: Inception) -
     assert found["64pre"].shape == (2, 64, 29, 45)
     assert found["192pre"].shape == (2, 192, 12, 20)
     for tap in ("64", "192"):
-        pooled = torch.nn.functional.max_pool2d(found[tap + "pre"], 3, stride=2)
+        pooled = F.max_pool2d(found[tap + "pre"], 3, stride=2)
         assert torch.equal(pooled.mean((2, 3)), found[tap])
 
 
@@ -250,6 +253,23 @@ def test_constant_pictures_of_any_size_stay_constant_in_their_channels(mode: str
 
 def test_one_pixel_is_a_picture(net: Inception) -> None:
     assert bool(torch.isfinite(features(net, textures(1, 1, 1))["2048"].values).all())
+
+
+# ---- pools
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (3, 4), (5, 8), (6, 7), (17, 17), (35, 36)])
+def test_pools_have_torchs_bits(height: int, width: int) -> None:
+    """Also with infinite values, and NaN where torch has it."""
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, height, width)).astype(np.float32))
+    odd = x.clone()
+    odd[0, 0, 1, 1], odd[1, 2, 0, 2] = math.nan, math.inf
+    for z in (x, odd, x.transpose(2, 3)):
+        assert torch.equal(max_by_two(z).nan_to_num(7), F.max_pool2d(z, 3, stride=2).nan_to_num(7))
+        for counted in (True, False):
+            expected = F.avg_pool2d(z, 3, stride=1, padding=1, count_include_pad=counted)
+            assert torch.equal(mean_of_nine(z, counted).nan_to_num(7), expected.nan_to_num(7))
+    assert mean_of_nine(x[:, :, :1, :1], False).tolist() == x[:, :, :1, :1].tolist()
 
 
 # ---- features

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texsyn.images import InputError, Picture, Region
-from texsyn.metrics.inception import TAPS, Inception, exact, inception, rgb8
+from texsyn.metrics.inception import TAPS, Inception, exact, inception, max_by_two, rgb8
 from texsyn.noise import NoiseField
 
 MAPS = ("192pre", "64pre")
@@ -120,7 +120,7 @@ def rsifid(
         z = pixels.to(device)
         for kernel, (_, size, stride, padding) in zip(kernels, STEM, strict=True):
             if size == 1:
-                z = F.max_pool2d(z, 3, stride=2)
+                z = max_by_two(z)
             z = F.relu(F.conv2d(z, kernel, stride=stride, padding=padding))
             if tap == "64pre" and len(kernel) == 64:
                 break
