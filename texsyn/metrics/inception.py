@@ -148,7 +148,7 @@ class Block(nn.Module):
 
 
 def max_by_two(x: Tensor) -> Tensor:
-    """F.max_pool2d(x, 3, stride=2), bit for bit, on a CPU five to ten times faster: whole rows are compared, then columns."""
+    """F.max_pool2d(x, 3, stride=2), bit for bit; on a CPU five times faster and more: rows of rows, then columns."""
     if x.device.type != "cpu":
         return F.max_pool2d(x, 3, stride=2)
     for axis in (2, 3):
