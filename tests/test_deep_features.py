@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from texsyn.features import Features, Layer
 from texsyn.images import InputError
+from texsyn.inception import Inception, from_state_dict
+from texsyn.inception_features import MAPS, InceptionFeatures
 from texsyn.maps import Map, wrapped
 from texsyn.vgg import BLOCKS, CONVOLUTIONS, GATYS_TAPS, TAPS, VGG19, parameter_names, prepared
 
@@ -305,4 +307,68 @@ def test_a_layer_is_a_point_cloud_with_positions(torchvision_state: dict[str, Te
     ((points, positions),) = vgg.clouds(picture(2, 3, 16, 18))
     assert points.shape == (2 * 4 * 5, 128)
     assert positions[[0, -1]].tolist() == [[0, 4.5, 4.5], [1, 10.5, 12.5]]
-    assert prepared(torch.ones(1, 1, 2, 2), "gatys")[0, :, 0, 0].tolist() == [151, 138, 131]
+    assert prepared(torch.ones(1, 3, 2, 2), "gatys")[0, :, 0, 0].tolist() == [151, 138, 131]
+
+
+# ------------------------------------------------------------------------------------------------------- Inception
+
+
+@pytest.fixture(scope="module")
+def inception_net() -> Inception:
+    """Random weights whose maps neither die nor grow, with normalisations that are not the identity."""
+    with torch.device("meta"):
+        empty = Inception("fid")
+    generator, state = torch.Generator().manual_seed(4), {}
+    for name, t in empty.state_dict().items():
+        if name.endswith("conv.weight"):
+            noise = torch.empty(t.shape).uniform_(-1, 1, generator=generator)
+            state[name] = noise * (3 * 2 / t[0].numel()) ** 0.5
+        elif name.endswith(("running_var", "bn.weight")):
+            state[name] = 0.8 + 0.4 * torch.rand(t.shape, generator=generator)
+        elif name.endswith(("running_mean", "bn.bias")):
+            state[name] = 0.1 * torch.randn(t.shape, generator=generator)
+    return from_state_dict(state, sha256="0" * 64)
+
+
+def test_inception_maps_average_to_the_networks_vectors(inception_net: Inception) -> None:
+    u = picture(2, 3, 80, 91)
+    features = InceptionFeatures(net=inception_net, taps=MAPS)
+    with torch.no_grad():
+        expected = inception_net((255 * u - 128) / 128, MAPS)
+        layers = features.layers(u)
+    assert [layer.name for layer in layers] == [f"inception {tap}" for tap in MAPS]
+    for layer, tap in zip(layers, MAPS, strict=True):
+        ours = layer.values if tap.endswith("pre") else layer.values.mean((2, 3))
+        assert torch.allclose(ours, expected[tap], atol=1e-4 * float(expected[tap].abs().max())), tap
+    assert features.describe() == {"features": "inception", "taps": list(MAPS), "kind": "fid", "sha256": "0" * 64}
+
+
+def test_inception_rolls_with_a_torus(inception_net: Inception) -> None:
+    features = InceptionFeatures(net=inception_net, taps=("64pre", "192", "768"))
+    assert_layers_roll(features, picture(3, 64, 32))
+    assert [layer.grid for layer in features.layers(picture(3, 64, 32), periodic=True)] == [(32, 16), (8, 4), (4, 2)]
+
+
+def test_inception_positions_are_centres_and_gradients_flow(inception_net: Inception) -> None:
+    features = InceptionFeatures(net=inception_net, taps=("64pre", "64", "192pre", "192"))
+    for periodic in (False, True):
+        assert_positions_are_centres(features, picture(3, 75, 75), periodic=periodic)
+        assert_gradient_flows(features, picture(3, 48, 48), periodic=periodic)
+
+
+def test_inception_refuses_what_it_cannot_do(
+    inception_net: Inception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = InceptionFeatures(net=inception_net)
+    with pytest.raises(InputError, match="the map 768 of Inception needs 43 pixels a side, got 50x42"):
+        features.layers(picture(3, 42, 50))
+    with pytest.raises(InputError, match="1 channel or 3"):
+        features.layers(picture(4, 64, 64))
+    with pytest.raises(ValueError, match="taps="):
+        InceptionFeatures(net=inception_net, taps=["logits"])
+    with pytest.raises(ValueError, match="kind="):
+        InceptionFeatures(kind="v4")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("TEXSYN_WEIGHTS", raising=False)
+    with pytest.raises(InputError, match="inception-fid: the weights are not here; wanted is"):
+        InceptionFeatures()

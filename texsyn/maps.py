@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from texsyn.images import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class Map:
@@ -74,3 +76,10 @@ def wrapped(x: Tensor, axis: int, before: int, behind: int) -> Tensor:
     n = x.shape[axis]
     at = torch.arange(-before, n + behind, device=x.device).remainder(n)
     return x.index_select(axis, at)
+
+
+def rgb(u: Tensor, network: str) -> Tensor:
+    """Pictures (B, 3, H, W) of pictures with one channel, repeated, or three. InputError for others."""
+    if u.shape[1] not in (1, 3):
+        raise InputError(f"{network} takes pictures of 1 channel or 3 (RGB, without alpha), got {u.shape[1]}")
+    return u.expand(-1, 3, -1, -1)

@@ -30,7 +30,7 @@ from texsyn import weights
 from texsyn.features import Features, Layer, as_batch
 from texsyn.images import InputError
 from texsyn.images.picture import printable
-from texsyn.maps import Map
+from texsyn.maps import Map, rgb
 from texsyn.state_dicts import parse_state_dict
 
 #: convolutions a block, and their channels
@@ -102,16 +102,18 @@ class VGG19(Features):
             side += 2 * stride * (self.border == "valid")
         return side
 
-    def layers(self, u: Tensor, *, periodic: bool = False) -> list[Layer]:
-        u = as_batch(u)
-        if u.shape[1] not in (1, 3):
-            raise InputError(f"VGG-19 takes pictures of 1 channel or 3 (RGB, without alpha), got {u.shape[1]}")
+    def _input(self, u: Tensor, *, periodic: bool) -> Tensor:
+        """What the network is given for pictures, if they will do."""
+        u = rgb(as_batch(u), "VGG-19")
         if min(u.shape[2:]) < (1 if periodic else self.smallest_side):
             raise InputError(
                 f"{self.taps[-1]} of VGG-19 needs {self.smallest_side} pixels a side, got {u.shape[3]}x{u.shape[2]}; "
                 "leave the deepest taps out, or take border='zero'"
             )
-        maps = self._maps(prepared(u, self.layout), periodic)
+        return prepared(u, self.layout)
+
+    def layers(self, u: Tensor, *, periodic: bool = False) -> list[Layer]:
+        maps = self._maps(self._input(u, periodic=periodic), periodic)
         return [
             Layer(
                 f"vgg19 {tap}",
@@ -129,11 +131,12 @@ class VGG19(Features):
     def _maps(self, x: Tensor, periodic: bool) -> list[Map]:
         """Behind every ReLU up to the last tap."""
         padding = int(self.border == "zero" and not periodic)
+        self._parameters = [(weight.to(x), bias.to(x)) for weight, bias in self._parameters]
         at, maps = Map(x, periodic), []
         for name, (weight, bias) in zip(CONVOLUTIONS, self._parameters, strict=False):
             if name.endswith("_1") and name != "1_1":
                 at = at.pooled(self.pooling)
-            at = at.convolved(weight.to(x), bias.to(x), padding=padding).relu()
+            at = at.convolved(weight, bias, padding=padding).relu()
             maps.append(at)
         return maps
 
@@ -149,14 +152,14 @@ class VGG19(Features):
         total, count = [torch.zeros(len(b), dtype=torch.float64) for _, b in self._parameters], [0] * len(TAPS)
         with torch.no_grad():
             for picture in pictures:
-                self.layers(picture)  # its complaints
-                for i, m in enumerate(self._maps(prepared(as_batch(picture), self.layout), False)):
+                for i, m in enumerate(self._maps(self._input(picture, periodic=False), False)):
                     total[i] += m.values.double().sum((0, 2, 3)).cpu()
                     count[i] += m.values[:, 0].numel()
         scales = [torch.where(t > 0, t / n, 1.0).float() for t, n in zip(total, count, strict=False)]
         before = torch.ones(3)
         parameters = []
         for (weight, bias), scale in zip(self._parameters, scales, strict=True):
+            weight, bias = weight.cpu().float(), bias.cpu().float()
             parameters.append((weight * before[:, None, None] / scale[:, None, None, None], bias / scale))
             before = scale
         features = VGG19.__new__(VGG19)
@@ -178,8 +181,7 @@ class VGG19(Features):
 
 
 def prepared(u: Tensor, layout: str) -> Tensor:
-    """The network's input of pictures (B, 1 or 3, H, W) in [0, 1], as weights of a layout want it."""
-    u = u.expand(-1, 3, -1, -1)
+    """The network's input of pictures (B, 3, H, W) in [0, 1], as weights of a layout want it."""
     if layout == "gatys":
         return 255 * u.flip(1) - u.new_tensor(_MEAN_BGR)[:, None, None]
     return (u - u.new_tensor(_MEAN)[:, None, None]) / u.new_tensor(_DEVIATION)[:, None, None]
