@@ -339,7 +339,16 @@ def test_constant_pictures(judge: Suite) -> None:
 def test_larger_pictures_are_judged_in_parts_of_the_exemplars_size(judge: Suite, wall: np.ndarray) -> None:
     row = judge.row("four times as large", wall[: 2 * N, : 2 * N])
     assert_whole(row)
-    assert set(row.missing) <= {"seam", "div_pixel", "div_shift", "psz"}
+    assert set(row.missing) <= {
+        "seam",
+        "div_pixel",
+        "div_shift",
+        "psz",
+        "ot_lower",
+        "ot_upper",
+        "ot_sampling",
+        "ot_floor",
+    }
     assert 20 < row.values["copy"] < 40  # a quarter of it is the exemplar
     assert row.values["sharp"] == pytest.approx(1, abs=0.1)
 

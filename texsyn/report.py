@@ -86,6 +86,7 @@ def render(suite: Suite, entries: Sequence[Entry], *, title: str, measured: dict
             "</div>",
             "<h2>Spectra</h2>",
             _spectra(suite, at_hand),
+            _transport([e.row for e in entries]),
             "<h2>What the scores are</h2>",
             _glossary([e.row for e in entries]),
             "</body></html>\n",
@@ -111,6 +112,33 @@ def _table(rows: Sequence[Row]) -> str:
         lines.append(f'<tr class="{kind}"><td title="{_name(row)}">{_name(row)}{flags}</td>{cells}</tr>')
         before = row.role
     return (
+        f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        "</table></div>"
+    )
+
+
+def _transport(rows: Sequence[Row]) -> str:
+    """The bounds of every scale, of the rows that have some; nothing where none has."""
+    lines = []
+    for row in rows:
+        for level in row.details.get("transport", []):
+            low, high = level["lower_range"]
+            floor = level["floor"]
+            cells = (
+                f"{level['scale']}x", f"{level['lower']:.1f} ({low:.1f} to {high:.1f})", f"{level['upper']:.1f}",
+                f"{level['sampling']:.1f}", f"{floor['lower']:.1f} to {floor['upper']:.1f}" if floor else "-",
+                f"{level['n']}", f"{level['atoms']} of {level['of_atoms']}",
+            )  # fmt: skip
+            lines.append(f'<tr class="{row.role}"><td>{_name(row)}</td>{"".join(f"<td>{c}</td>" for c in cells)}</tr>')
+    if not lines:
+        return ""
+    names = ("scale", "OT low (± error)", "OT high", "n+n", "halves", "patches assigned", "exemplar patches")
+    heads = "".join(f"<th>{name}</th>" for name in names)
+    return (
+        "<h2>Transport of whole patches, scale by scale</h2>"
+        "<p>What it costs to make the picture's patches of the exemplar's lies between OT low and OT high, in grey "
+        "levels of 255. OT high holds what a sample costs: compare it with n+n, two samples of the exemplar. OT low is "
+        "an estimate, and was 0 or less where it is 0; compare it with the halves of the exemplar.</p>"
         f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{"".join(lines)}</tbody>'
         "</table></div>"
     )

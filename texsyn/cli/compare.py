@@ -34,6 +34,10 @@ RECORDS = (".json", ".jsonl")
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True,
     help="Of directions, crops and anchors.",
 )  # fmt: skip
+@click.option(
+    "--transport", is_flag=True,
+    help="Bound the transport of whole patches from below and above, scale by scale; some seconds a picture.",
+)  # fmt: skip
 @click.option("--html", "page", metavar="FILE", help="Write a page with tables, pictures, maps of copies, spectra.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists; refused otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each row on stdout.")
@@ -45,6 +49,7 @@ def compare(
     seeds: bool,
     maps: tuple[str, ...],
     seed: int,
+    transport: bool,
     page: str | None,
     overwrite: bool,
     as_json: bool,
@@ -84,7 +89,7 @@ def compare(
     earlier = {name: read_records(text, name) for name, text in texts.items()}
     with talk.line:
         talk.line.update(0.02, "anchors")
-        suite = Suite(to_unit(ex.pixels), alpha=ex.has_alpha, seed=seed)
+        suite = Suite(to_unit(ex.pixels), alpha=ex.has_alpha, seed=seed, transport=transport)
         measured = measured_with(ex, suite.settings)
         for name, read in earlier.items():
             require_alike(read, measured, name)
@@ -113,7 +118,7 @@ def compare(
         rows = [entry.row for entry in entries]
         for line in table(rows).splitlines():
             click.echo(printable(line))
-        for sentence in _lacking(rows):
+        for sentence in _lacking(rows, transport):
             talk.say(sentence)
     if page is not None:
         talk.say(f"{page}: written")
@@ -156,13 +161,15 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return [s if short.count(s) == 1 else name for s, name in zip(short, names, strict=True)]
 
 
-def _lacking(rows: Sequence[Any]) -> list[str]:
+def _lacking(rows: Sequence[Any], transport: bool) -> list[str]:
     """A sentence for each score that no output has, but for those that nobody asked for."""
+    from texsyn.metrics.records import LATER
     from texsyn.metrics.suite import COLUMNS
 
+    unasked = ("seam", "div_pixel", "div_shift", *(() if transport else LATER))
     outs = [row for row in rows if row.role == "output"]
     found = []
     for key, column in COLUMNS.items():
-        if key not in ("seam", "div_pixel", "div_shift") and all(row.values[key] is None for row in outs):
+        if key not in unasked and all(row.values[key] is None for row in outs):
             found.append(f"{column.title}: {outs[0].missing.get(key, 'not measured')}")
     return found

@@ -19,6 +19,14 @@ from texsyn.metrics.suite import COLUMNS, Row, Settings, flags_of
 
 #: raised whenever a score's definition changes: numbers of before and after are then not compared
 SUITE_VERSION = 1
+#: columns on request, which records of before they existed lack
+LATER = ("ot_lower", "ot_upper", "ot_sampling", "ot_floor")
+
+#: keys of TransportLevel.to_dict, and of the floor in it
+BRACKET = (
+    "lower", "lower_range", "lower_squared", "lower_squared_error", "upper", "n",
+    "atoms", "of_atoms", "solved", "fitted", "held_out", "cells", "mix",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,12 +83,29 @@ def read_records(text: str, name: str) -> list[Record]:
 
 
 def _record(read: dict[str, Any]) -> Record:
-    values = {key: _number(read["scores"][key]) for key in COLUMNS}
+    values = {key: _number(read["scores"].get(key) if key in LATER else read["scores"][key]) for key in COLUMNS}
     missing = {str(key): str(reason) for key, reason in read["missing"].items()}
     if not isinstance(read["name"], str) or read["role"] not in ("output", "anchor"):
         raise ValueError("not a row")
-    row = Row(read["name"], read["role"], values, missing, flags_of(values))
+    details = {"transport": [_level(v) for v in read["details"]["transport"]]} if read.get("details") else {}
+    row = Row(read["name"], read["role"], values, missing, flags_of(values), details)
     return Record(dict(read["measured"]), row, dict(read["picture"]))
+
+
+def _level(read: dict[str, Any]) -> dict[str, Any]:
+    """One scale of the details: nothing but numbers, under the keys that are written, and those of its floor."""
+    bracket = {key: _numbers(read[key]) for key in BRACKET}
+    floor = read["floor"] and {key: _numbers(read["floor"][key]) for key in BRACKET}
+    return {"scale": _numbers(read["scale"])} | bracket | {"sampling": _numbers(read["sampling"]), "floor": floor}
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, list):
+        low, high = (_numbers(v) for v in value)
+        return [low, high]
+    if _number(value) is None:
+        raise ValueError("not a number")
+    return value
 
 
 def _number(value: Any) -> float | None:

@@ -14,6 +14,8 @@ pictures lose them one by one, constant ones keep hardly any.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +25,7 @@ import numpy as np
 from texsyn.images import InputError
 from texsyn.metrics import neighbour_field, patch_law, portilla, spectrum, texture, tiling
 from texsyn.metrics.anchors import Anchor, anchors, codes, halves
+from texsyn.metrics.patch_transport import Floor, Knobs, TransportLevel, patch_transport, transport_floors
 from texsyn.metrics.texture import Score
 from texsyn.metrics.unmeasurable import Unmeasurable
 
@@ -47,6 +50,10 @@ COLUMNS = {
     "psw4": Column("4x", "gl", "lower", 1, "patch distance at a quarter"),
     "psw8": Column("8x", "gl", "lower", 1, "patch distance at an eighth"),
     "psw_floor": Column("/floor", "x", "1", 2, "patch distance over that of the exemplar's halves; near 0 is a copy"),
+    "ot_lower": Column("OT low", "gl", "lower", 1, "transport of whole patches, mean of scales: estimated from below"),
+    "ot_upper": Column("OT high", "gl", "lower", 1, "the same from above, by n patches of either: read it beside n+n"),
+    "ot_sampling": Column("n+n", "gl", "yardstick", 1, "OT high between two samples of the exemplar, n patches each"),
+    "ot_floor": Column("OT/floor", "x", "1", 2, "OT low over that of the exemplar's halves; near 0 is a copy"),
     "colour": Column("colour", "gl", "lower", 1, "sliced Wasserstein distance between the colours of pixels"),
     "psz": Column("PS-z", "sd", "lower", 2, "Portilla-Simoncelli statistics, in deviations of the exemplar's crops"),
     "spec": Column("SPEC", "dB", "lower", 1, "difference of the power spectra; blind to outlines"),
@@ -80,14 +87,16 @@ class Settings:
     spectrum_window: int | None = None
     portilla_crop: int | None = None
     portilla_scales: int | None = None
+    transport: Knobs | None = None
 
     @classmethod
-    def of(cls, ex: np.ndarray, *, seed: int = 0) -> Settings:
+    def of(cls, ex: np.ndarray, *, seed: int = 0, transport: bool = False) -> Settings:
         """Those for an exemplar (h, w, C): windows and crops fit its halves too, as all rows must have the same."""
         side, half = min(ex.shape[:2]), min(halves(ex)[0].shape[:2])
         window = _or_none(lambda: spectrum.window_for(half))
         crop = _or_none(lambda: portilla.crop_for(side, half)) or (None, None)
-        return cls(seed=seed, spectrum_window=window, portilla_crop=crop[0], portilla_scales=crop[1])
+        knobs = Knobs() if transport else None
+        return cls(seed, spectrum_window=window, portilla_crop=crop[0], portilla_scales=crop[1], transport=knobs)
 
 
 def _or_none(f: Callable[[], Any]) -> Any:
@@ -99,13 +108,17 @@ def _or_none(f: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True)
 class Row:
-    """All scores of one picture: values by the keys of COLUMNS, why one is missing, and what the scores warn of."""
+    """All scores of one picture: values by the keys of COLUMNS, why one is missing, and what the scores warn of.
+
+    details: under "transport" the bounds of every scale (TransportLevel.to_dict), where they were asked for.
+    """
 
     name: str
     role: str  # "output" or "anchor"
     values: dict[str, float | None]
     missing: dict[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    details: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def scores(self) -> list[Score]:
         """The scores in reading order, each with unit and ideal; of a missing one the reason is its meaning."""
@@ -139,7 +152,8 @@ def flags_of(values: dict[str, float | None]) -> tuple[str, ...]:
 class Pair:
     """A picture and what it is judged against, as the scores read them: codes uint8, and the same as floats.
 
-    seen has the colours only, light is luminance; seeds are the luminances of the pictures of all seeds.
+    seen has the colours only, light is luminance; seeds are the luminances of the pictures of all seeds; to_transport
+    are the floors of the patch transport, None where it is not asked for.
     """
 
     out8: np.ndarray
@@ -150,6 +164,15 @@ class Pair:
     source: np.ndarray | None = None
     tile: str = "none"
     seeds: tuple[np.ndarray, ...] = ()
+    to_transport: tuple[Floor | None, ...] | None = None
+
+    @functools.cached_property
+    def transported(self) -> tuple[TransportLevel | None, ...]:
+        """The bounds on the patch transport of each scale; Unmeasurable where they were not asked for."""
+        s = self.settings
+        if s.transport is None:
+            raise Unmeasurable("is measured on request: texsyn compare --transport, Suite(transport=True)")
+        return patch_transport(*self.units, seed=s.seed, knobs=s.transport, floors=self.to_transport)
 
     @property
     def units(self) -> tuple[np.ndarray, np.ndarray]:
@@ -184,6 +207,17 @@ def _patch_distances(pair: Pair) -> Values:
     found = patch_law.patch_distances(ex, out, seed=pair.settings.seed)
     ratios = [d / f for d, f in zip(found, pair.floors, strict=False) if d is not None and f]
     return *found, float(np.mean(ratios)) if ratios else None
+
+
+def _transport(pair: Pair) -> Values:
+    levels = pair.transported
+    wanted = [s for s, floor in enumerate(pair.to_transport or ()) if floor is not None and floor.halves is not None]
+    there = [v for v in (levels[s] for s in wanted) if v is not None]
+    if not wanted or len(there) < len(wanted):  # a mean of other scales would be another score
+        raise Unmeasurable("the exemplar's halves are too small, or have more patches to compare than the picture")
+    lower, upper, sampling = np.mean([(v.out.lower, v.out.upper, v.floor.sampling) for v in there], 0)
+    ratios = [v.out.lower / v.floor.halves.lower for v in there if v.floor.halves and v.floor.halves.lower > 0]
+    return float(lower), float(upper), float(sampling), float(np.mean(ratios)) if ratios else None
 
 
 def _colour(pair: Pair) -> Values:
@@ -244,6 +278,11 @@ def _diversity(pair: Pair) -> Values:
 #: which columns each measurement fills, and what a None among them means
 MEASURES: tuple[tuple[tuple[str, ...], Callable[[Pair], Values], str], ...] = (
     (("psw1", "psw2", "psw4", "psw8", "psw_floor"), _patch_distances, f"needs {patch_law.PATCH} px at that scale"),
+    (
+        ("ot_lower", "ot_upper", "ot_sampling", "ot_floor"),
+        _transport,
+        "the halves of the exemplar are too small, or equal",
+    ),
     (("colour",), _colour, ""),
     (("psz",), _portilla, ""),
     (("spec", "octave"), _spectrum, ""),
@@ -268,21 +307,29 @@ def measured(name: str, role: str, pair: Pair) -> Row:
             found, reason = dict.fromkeys(keys), str(error)
         values |= found
         missing |= {key: reason for key in keys if values[key] is None}
-    return Row(name, role, values, missing, flags_of(values))
+    details = {}
+    with contextlib.suppress(Unmeasurable):
+        details["transport"] = [level.to_dict() for level in pair.transported if level is not None]
+    return Row(name, role, values, missing, flags_of(values), details)
 
 
 class Suite:
     """An exemplar prepared for judging pictures: `row` of one picture, `anchor_rows`, all with the same settings.
 
     exemplar (h, w, C) floats in [0, 1]; alpha: its last channel, and the pictures', is opacity. settings are those of
-    all rows. Costs half a CPU second a picture of 192x192 pixels (benchmarks/results/response.json).
+    all rows. Costs half a CPU second a picture of 192x192 pixels (benchmarks/results/response.json), and with
+    transport, the bounds of texsyn.metrics.patch_transport, a second or two more (benchmarks/results/patch_ot.json).
     """
 
-    def __init__(self, exemplar: np.ndarray, *, alpha: bool = False, seed: int = 0) -> None:
+    def __init__(self, exemplar: np.ndarray, *, alpha: bool = False, seed: int = 0, transport: bool = False) -> None:
         self.alpha, self.ex = alpha, codes(exemplar, alpha=alpha, name="the exemplar")
-        self.settings = Settings.of(self.ex, seed=seed)
+        self.settings = Settings.of(self.ex, seed=seed, transport=transport)
         first, second = halves(self.ex)
         self.floors = patch_law.patch_distances(_unit(first), _unit(second), seed=seed)
+        self.to_transport: tuple[Floor | None, ...] | None = None
+        if self.settings.transport is not None:
+            with contextlib.suppress(Unmeasurable):  # then no row has it, and all say why
+                self.to_transport = transport_floors(_unit(self.ex), seed=seed, knobs=self.settings.transport)
         self.anchors: list[Anchor] = anchors(self.ex, seed=seed)
 
     def row(
@@ -324,7 +371,7 @@ class Suite:
         tile: str = "none",
     ) -> Pair:
         light = tuple(texture.luminance(_colours(p, self.alpha)) for p in seeds)
-        return Pair(out8, ex8, self.alpha, self.settings, self.floors, source, tile, light)
+        return Pair(out8, ex8, self.alpha, self.settings, self.floors, source, tile, light, self.to_transport)
 
 
 def suite(
@@ -336,6 +383,7 @@ def suite(
     others: Sequence[np.ndarray] = (),
     alpha: bool = False,
     seed: int = 0,
+    transport: bool = False,
 ) -> list[Row]:
     """The row of out (H, W, C) against exemplar (h, w, C), floats in [0, 1], and the anchors' rows; see Suite.
 
@@ -343,7 +391,7 @@ def suite(
     >>> [row.name for row in suite(u, u)]
     ['picture', 'held-out half', 'exemplar', 'random phase', 'blocks 16 px']
     """
-    judge = Suite(exemplar, alpha=alpha, seed=seed)
+    judge = Suite(exemplar, alpha=alpha, seed=seed, transport=transport)
     return [judge.row("picture", out, source=source, tile=tile, others=others), *judge.anchor_rows()]
 
 
