@@ -37,6 +37,7 @@ FLOORS = {
     "texsyn.state_dicts": 0,
     "texsyn.training": 1,
     "texsyn.texture_losses": 1,
+    "texsyn.picture_descent": 1,
     "texsyn.features": 1,
     "texsyn.maps": 0,
     "texsyn.vgg": 1,

@@ -218,7 +218,7 @@ def test_several_exemplars_are_one_law_with_their_shares() -> None:
     u[:, :3] = 1  # three tenths light
     for shares, expected in (([0.7, 0.3], 0.0), ([0.5, 0.5], 0.2)):
         loss = TransportLoss(Colours(), [dark, light], shares=shares, max_atoms=0)
-        for _ in range(10):  # equal points cannot share out their mass: only the value tells the way
+        for _ in range(30):  # equal points cannot share out their mass: only the value tells the way
             loss.improve(u)
         assert float(loss(u)) == pytest.approx(expected, abs=0.01)
         sliced = SlicedLoss(Colours(), [dark, light], shares=shares)

@@ -70,6 +70,10 @@ class TextureLoss(ABC):
         """Bring what the loss maximises over up to date with pictures u; no gradient."""
         return None
 
+    def renew(self) -> None:
+        """Draw other random directions or samples next time, after load_state() made them the same."""
+        return None
+
     def state(self) -> dict[str, Tensor]:
         """Tensors with which load_state() makes it go on with the same bits."""
         return {}

@@ -4,6 +4,8 @@
 METHODS = {
     "texto": "texsyn.models.texto:Texto",
     "texto-2018": "texsyn.models.texto2018:Texto2018",
+    "gotex": "texsyn.models.gotex:Gotex",
+    "gotex-net": "texsyn.models.gotex_net:GotexNet",
     "gaussian": "texsyn.models.gaussian:Gaussian",
     "random-phase": "texsyn.models.gaussian:RandomPhase",
 }
