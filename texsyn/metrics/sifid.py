@@ -113,6 +113,12 @@ def rsifid(
     >>> same < 1e-6 and same < other < dark
     True
     """
+    stem = untrained_stem(seed, tap, device)
+    return _between(x, y, stem, tap=tap, name=f"rSiFID({seed})", weights=f"random, seed {seed}", sha256="")
+
+
+def untrained_stem(seed: int, tap: str = "192pre", device: str = "cpu") -> Callable[[Tensor], Tensor]:
+    """The untrained network of rSiFID(seed) up to a map: (1, 3, h, w), as 2x - 1, to (1, channels, h', w')."""
     _require_map(tap)
     kernels = [k.to(device) for k in random_stem(seed)]
 
@@ -126,7 +132,7 @@ def rsifid(
                 break
         return z
 
-    return _between(x, y, stem, tap=tap, name=f"rSiFID({seed})", weights=f"random, seed {seed}", sha256="")
+    return stem
 
 
 def random_stem(seed: int) -> list[Tensor]:
@@ -162,7 +168,7 @@ def _between(
         samples = []
         for picture in pair:
             pixels, said = rgb8(picture)
-            samples.append(_locations(pixels, stem, tap))
+            samples.append(positions(pixels, stem, tap))
             notes += [note for note in said if note not in notes]
         values.append(sifid_distance(*samples).value)
         locations.append((len(samples[0]), len(samples[1])))
@@ -184,7 +190,7 @@ def _several(x: Image | Sequence[Image]) -> list[Image]:
     return list(x)
 
 
-def _locations(pixels: np.ndarray, stem: Callable[[Tensor], Tensor], tap: str) -> Tensor:
+def positions(pixels: np.ndarray, stem: Callable[[Tensor], Tensor], tap: str) -> Tensor:
     """(positions, channels) of the map of one picture (h, w, 3) uint8 in its own size."""
     height, width = pixels.shape[:2]
     least, stride = TAPS[tap], 2 if tap == "64pre" else 4
