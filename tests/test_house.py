@@ -67,7 +67,7 @@ FLOORS = {
     "texsyn.__main__": 3,
 }
 DOORS = 3
-SHARED_BY_MODELS = {"texsyn.models", "texsyn.models.base", "texsyn.models.layers"}
+SHARED_BY_MODELS = {"texsyn.models", "texsyn.models.base", "texsyn.models.layers", "texsyn.models.generators"}
 FOR_DOORS_ONLY = {"matplotlib", "tqdm"}
 OPTIONAL = {
     "pykeops",

@@ -12,7 +12,11 @@ from texsyn.models import METHODS
 from texsyn.models.base import Cancelled, Watch
 from texsyn.synthesis import configure, fit_model
 
-CHEAP = {"texto": {"passes": 3}, "texto-endless": {"endless": True, "training_factor": 2, "samples_per_atom": 4}}
+CHEAP = {
+    "texto": {"passes": 3},
+    "texto-endless": {"endless": True, "training_factor": 2, "samples_per_atom": 4},
+    "gotex-net": {"steps": 2, "batch": 1, "crop": 16, "n_levels": 3, "channels": 4, "max_atoms": 50, "n_samples": 64},
+}
 MODELS = [*METHODS, "texto-endless"]
 
 
@@ -94,7 +98,7 @@ def test_channels_and_depth_out_are_those_in(name: str, n_channels: int, dtype: 
     assert np.isfinite(to_unit(result.pixels)).all()
 
 
-@pytest.mark.parametrize("name", ["texto", "texto-endless", "texto-2018"])
+@pytest.mark.parametrize("name", ["texto", "texto-endless", "texto-2018", "gotex-net"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 64), (3, 3), (7, 40)])
 def test_too_small_an_exemplar_is_refused_in_one_sentence_with_its_size(name: str, shape: tuple[int, int]) -> None:
     with pytest.raises(InputError, match=rf"{shape[1]}x{shape[0]}") as refused:
