@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +14,13 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texsyn.features import Features, Layer
+from texsyn.feature_names import features_of
+from texsyn.features import Features, Layer, Mixture, PatchPyramid
 from texsyn.images import InputError
 from texsyn.inception import Inception, from_state_dict
 from texsyn.inception_features import MAPS, InceptionFeatures
 from texsyn.maps import Map, wrapped
+from texsyn.random_features import RandomConvolutions, RandomStack
 from texsyn.vgg import BLOCKS, CONVOLUTIONS, GATYS_TAPS, TAPS, VGG19, parameter_names, prepared
 
 LOW = ("relu1_1", "relu1_2", "relu2_1", "relu2_2")
@@ -233,9 +237,10 @@ def test_vgg_repeats_grey_and_refuses_other_channels(torchvision_state: dict[str
 
 
 def test_vgg_refuses_words_it_does_not_know(torchvision_state: dict[str, Tensor]) -> None:
+    wrong: dict[str, Any]
     for wrong in ({"taps": ["relu6_1"]}, {"taps": []}, {"taps": ["relu1_1"] * 2}, {"pooling": "min"}, {"border": "x"}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
-            VGG19.from_state_dict(torchvision_state, **wrong)  # type: ignore[arg-type]
+            VGG19.from_state_dict(torchvision_state, **wrong)
 
 
 @pytest.mark.parametrize("layout", ["torchvision", "gatys"])
@@ -372,3 +377,103 @@ def test_inception_refuses_what_it_cannot_do(
     monkeypatch.delenv("TEXSYN_WEIGHTS", raising=False)
     with pytest.raises(InputError, match="inception-fid: the weights are not here; wanted is"):
         InceptionFeatures()
+
+
+# ---------------------------------------------------------------------------------------------- random convolutions
+
+RANDOM = [
+    RandomConvolutions(3, n_filters=8),
+    RandomConvolutions(3, n_filters=8, kernel=4, n_scales=3),
+    RandomStack(3, widths=(8, 8, 8)),
+]
+
+
+@pytest.mark.parametrize("features", RANDOM)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_random_features_take_any_channels_and_roll(features: Features, channels: int) -> None:
+    assert_layers_roll(features, picture(channels, 32, 48))
+    assert_gradient_flows(features, picture(channels, 52, 40), periodic=False)
+    for layer in features.layers(picture(channels, 52, 40)):
+        assert layer.normalise
+        assert float((layer.values > 0).float().mean()) > 0.2
+
+
+@pytest.mark.parametrize("features", RANDOM)
+@pytest.mark.parametrize("periodic", [False, True])
+def test_positions_of_random_features_are_centres(features: Features, periodic: bool) -> None:
+    assert_positions_are_centres(features, picture(1, 96, 96), periodic=periodic)
+
+
+def test_random_features_are_those_of_their_seed() -> None:
+    """Frozen: a seed means the same filters on every machine and in every release."""
+    u = torch.linspace(0, 1, 40 * 40).reshape(1, 40, 40)
+    means = [float(layer.values.mean()) for layer in RandomConvolutions(7, n_filters=2, bias=0.1).layers(u)]
+    assert means == pytest.approx([0.091529, 0.09393, 0.326304, 0.0], abs=1e-5)
+    assert not torch.equal(RandomConvolutions(1).layers(u)[0].values, RandomConvolutions(2).layers(u)[0].values)
+    first = RandomConvolutions(7, n_filters=3).layers(u)[0].values
+    assert torch.equal(RandomConvolutions(7, n_filters=3, n_scales=2).layers(u)[0].values, first)
+
+
+def test_random_features_say_what_they_need() -> None:
+    random, stack = RandomConvolutions(), RandomStack()
+    assert [layer.grid for layer in random.layers(picture(1, 33, 33))][-1] == (1, 1)
+    assert stack.layers(picture(1, 52, 52))[-1].grid == (1, 1)
+    with pytest.raises(ValueError, match="need 33 pixels a side, got 40x32"):
+        random.layers(picture(1, 32, 40))
+    with pytest.raises(ValueError, match="need 52 pixels a side, got 60x51"):
+        stack.layers(picture(1, 51, 60))
+    for wrong in ({"n_filters": 0}, {"kernel": 0}, {"bias": -1.0}, {"bias": float("nan")}):
+        with pytest.raises(ValueError, match="n_filters, kernel and n_scales must be"):
+            RandomConvolutions(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="widths must be"):
+        RandomStack(widths=())
+    for features in (random, stack):
+        json.dumps(features.describe())
+
+
+# ------------------------------------------------------------------------------------------------------------ names
+
+
+def test_features_are_named() -> None:
+    assert features_of("patches", 1, patch_size=5, n_scales=2) == PatchPyramid(5, 2)
+    assert features_of("random", 4, seed=3) == RandomConvolutions(3)
+    assert features_of(" patches + random-stack : 0.5", seed=2) == Mixture(
+        ((PatchPyramid(), 1.0), (RandomStack(2), 0.5))
+    )
+    assert features_of("patches:2") == Mixture(((PatchPyramid(), 2.0),))
+
+
+def test_named_networks_are_loaded(gatys_state: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_file(gatys_state, path)
+    for weights in (path, str(path), {"vgg19": str(path)}):
+        vgg = features_of("vgg19@relu2_1,relu1_1", 1, weights=weights)
+        assert isinstance(vgg, VGG19)
+        assert vgg.taps == ("relu1_1", "relu2_1")
+    with pytest.raises(ValueError, match="inception and vgg19 need a file each"):
+        features_of("vgg19+inception", weights=path)
+    with pytest.raises(InputError, match="vgg19 takes pictures of 1 channel or 3"):
+        features_of("patches+vgg19", 4, weights=path)
+    with pytest.raises(InputError, match=r"pt_inception-2015-12-05-6726825d\.pth"):
+        features_of("inception", weights=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("wavelets", "'wavelets' are not known; known are patches, random, random-stack, vgg19, inception"),
+        ("", "'' are not known"),
+        ("patches+", "'' are not known"),
+        ("patches:0", "the weight '0' of patches must be a number above 0"),
+        ("patches:many", "the weight 'many'"),
+        ("patches:", "the weight ''"),
+        ("patches:nan", "the weight 'nan'"),
+        ("patches:inf", "the weight 'inf'"),
+        ("random@relu1_1", "random has no taps; vgg19 and inception have"),
+        ("vgg19@relu9_9", r"taps=\['relu9_9'\] must be different ones of relu1_1"),
+        ("vgg19@", r"taps=\[''\] must be"),
+    ],
+)
+def test_wrong_names_are_explained(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        features_of(text)
