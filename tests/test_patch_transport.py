@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +136,8 @@ def test_any_potential_gives_a_lower_bound(size: float) -> None:
         psi = size * torch.randn(len(x), generator=torch.Generator().manual_seed(seed))
         value = module._values(module._floats(x), psi, module._floats(y)).mean() / 49
         assert value <= exact(x, y) + 1e-6 * max(1, size)
+        raised = module._values(module._floats(x), psi + 1000, module._floats(y)).mean() / 49  # a constant is nothing
+        assert raised == pytest.approx(value, rel=1e-4, abs=1e-4 * max(1, size))
 
 
 def test_patches_that_the_potential_was_fitted_to_flatter() -> None:
@@ -147,6 +150,31 @@ def test_patches_that_the_potential_was_fitted_to_flatter() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- what is held out
+
+
+def test_the_estimate_is_made_of_none_of_the_patches_that_chose_the_potential(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[bytes]] = []
+    potentials, values = module._potentials, module._values
+
+    def rows(y: torch.Tensor) -> set[bytes]:
+        return {row.tobytes() for row in y.numpy()}
+
+    def fit(x: torch.Tensor, y: torch.Tensor, *rest: Any) -> Any:
+        seen.append(rows(y))
+        return potentials(x, y, *rest)
+
+    def evaluate(x: torch.Tensor, psi: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+        seen.append(rows(y))
+        return values(x, psi, y)
+
+    monkeypatch.setattr(module, "_potentials", fit)
+    monkeypatch.setattr(module, "_values", evaluate)
+    found = finest(grain(60, 60), grain(50, 50, seed=1))  # no two patches of noise are equal
+    *before, held = seen
+    assert len(before) == 1 + len(MIXES)
+    assert len(held) == found.n_held_out
+    assert not any(held & other for other in before)
+    assert not before[0] & before[1]
 
 
 @pytest.mark.parametrize(("height", "width"), [(186, 186), (90, 250), (42, 42), (18, 18), (4, 4), (4, 400)])

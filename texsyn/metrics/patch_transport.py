@@ -60,7 +60,7 @@ class Knobs:
     """What shapes the numbers, besides the pictures and the seed."""
 
     n_patches: int = 1000  #: of either side of an assignment, where there are so many
-    n_solved: int = 2000  #: atoms that solve is given; brick loses a grey level with 500, 4000 cost four times as much
+    n_solved: int = 2000  #: atoms that solve is given; brick loses a grey level with 500; 4000 take three times as long
     n_fitted: int = 4000  #: patches that psi is fitted to
     n_held_out: int = 2000  #: patches of the estimate, and at most as many to choose psi by
     tol: float = 0.02  #: of the assignment, in W2^2
