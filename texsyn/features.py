@@ -10,6 +10,7 @@ algorithm.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -81,6 +82,30 @@ class Layer:
         middle = self.offset + self.spacing * (self.patch_size - 1) / 2
         row, column = (middle + self.spacing * n.double() for n in (place // columns, place % columns))
         return torch.stack([picture.double(), row, column], 1)
+
+    @property
+    def radius(self) -> int:
+        """Pixels on each side of a point's centre that it may depend on: a patch's half and what blurring reaches."""
+        return math.ceil(self.spacing * (self.patch_size - 1) / 2 + 2 * (self.spacing - 1))
+
+    def touching(self, mask: Tensor) -> Tensor:
+        """(n,) bool: which points depend on some pixel of mask (H, W) bool, a mask of one picture of the batch."""
+        r = self.radius
+        near = mask[None, None].float()
+        if r:
+            near = F.pad(near, (r,) * 4, mode="circular") if self.periodic and r <= min(mask.shape) else near
+            own = 0 if near.shape[2:] != mask.shape else r
+            near = F.max_pool2d(near, (2 * r + 1, 1), stride=1, padding=(own, 0))
+            near = F.max_pool2d(near, (1, 2 * r + 1), stride=1, padding=(0, own))
+        return self.sampled(near[0, 0]) > 0
+
+    def sampled(self, field: Tensor) -> Tensor:
+        """(n,): a field (H, W) over the picture, as it is at the pixels where points have their centres."""
+        at = self.positions()[:, 1:].round().long()
+        height, width = field.shape
+        if self.periodic:
+            return field[at[:, 0] % height, at[:, 1] % width]
+        return field[at[:, 0].clamp(0, height - 1), at[:, 1].clamp(0, width - 1)]
 
     def of(self, picture: int) -> Layer:
         """The layer of one picture of the batch."""

@@ -3,7 +3,7 @@
     min over u of  sum_k rho_k L_k(u) + gamma |S u - S c|^2,   u = known pixels where there are any.
 
 Two ways down. *Gradient*: Adam or L-BFGS on the pixels, for any loss. *Projection*, for transport between patches,
-which are linear in u: with the assignments sigma held, the loss is a quadratic of u whose minimiser is found by a few steps
+which are linear in u: with the assignments sigma held, the loss is a quadratic of u, whose minimiser takes a few steps
 of conjugate gradients, without any search; then sigma is found anew. Kwatra, Essa, Bobick and Kwatra 2005 ("Texture
 optimization for example-based synthesis") alternate so with nearest neighbours, at one scale after the other; here
 assignments are those of optimal transport, and all scales are in one quadratic. With exact potentials no turn could
@@ -21,13 +21,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from texsyn.features import Layer, PatchPyramid
 from texsyn.ot.potentials import Potential
 from texsyn.patches import gather
-from texsyn.pyramid import down
+from texsyn.pyramid import down, pyramid
 from texsyn.texture_losses import PART, TextureLoss, TransportLoss
 
 OPTIMISERS = ("auto", "projection", "adam", "lbfgs")
@@ -83,11 +82,6 @@ class Descent:
 
     u: Tensor
     values: list[float] = field(default_factory=list)
-
-
-def start_picture(field_: Tensor, problem: Problem, known: Tensor | None) -> Tensor:
-    """The start with the known pixels put in."""
-    return field_ if known is None or problem.known is None else torch.where(problem.known, known, field_)
 
 
 # -------------------------------------------------------------------------------------------------------- gradients
@@ -170,10 +164,7 @@ def objective(u: Tensor, problem: Problem) -> Tensor:
 
 
 def _content_gap(u: Tensor, content: Content, periodic: bool) -> Tensor:
-    gap = u - content.picture
-    for _ in range(content.scale):
-        gap = down(gap, periodic=periodic)
-    return gap
+    return pyramid(u - content.picture, content.scale + 1, periodic=periodic)[-1]
 
 
 # ------------------------------------------------------------------------------------------------------- projection
@@ -197,16 +188,14 @@ def project(
         raise ValueError("projection needs transport between patches of one pyramid; use adam or lbfgs")
     features = problem.terms[0].loss.features
     assert isinstance(features, PatchPyramid)
-    n_stages = features.n_scales if n_coarse and problem.known is None and problem.content is None else 1
-    sizes = [u]
-    for _ in range(n_stages - 1):
-        sizes.append(down(sizes[-1], periodic=problem.periodic))
-    found, count = Descent(sizes[-1]), 0
-    for stage in reversed(range(n_stages)):
-        if stage < n_stages - 1:
-            found.u = up(found.u, sizes[stage].shape[1:], periodic=problem.periodic)
-        for _ in range(n_coarse if stage else n_turns):
-            value = _turn(found, problem, features, stage, damping)
+    n_stages = features.n_scales if n_coarse else 1
+    stages = _stages(u, problem, n_stages)
+    found, count = Descent(stages[-1].start), 0
+    for number, stage in reversed(list(enumerate(stages))):
+        if number < n_stages - 1:
+            found.u = stage.kept(up(found.u, stage.start.shape[1:], periodic=problem.periodic))
+        for _ in range(n_coarse if number else n_turns):
+            value = _turn(found, stage, features, damping)
             if not math.isfinite(value):
                 raise NotFinite(f"the loss is {value} at turn {count}: the picture or its exemplar is not finite")
             found.values.append(value)
@@ -214,6 +203,41 @@ def project(
                 on_turn(count, value)
             count += 1
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """The problem for the picture at a coarser size, halved `number` times."""
+
+    number: int
+    start: Tensor
+    problem: Problem
+
+    def kept(self, u: Tensor) -> Tensor:
+        """u with the known pixels put in."""
+        return u if self.problem.known is None else torch.where(self.problem.known, self.start, u)
+
+
+def _stages(u: Tensor, problem: Problem, n: int) -> list[_Stage]:
+    """Coarser stages know the pixels that known ones alone make, and follow the content at the scale that is left."""
+    periodic = problem.periodic
+    starts = pyramid(u, n, periodic=periodic)
+    content, known = problem.content, problem.known
+    contents = pyramid(starts[0] if content is None else content.picture, n, periodic=periodic)
+    knowns = [None] * n if known is None else [k[0] > 0.999 for k in pyramid(known[None].float(), n, periodic=periodic)]
+    return [
+        _Stage(
+            k,
+            starts[k],
+            Problem(
+                problem.terms,
+                None if content is None else Content(contents[k], content.weight, max(0, content.scale - k)),
+                knowns[k],
+                periodic,
+            ),
+        )
+        for k in range(n)
+    ]
 
 
 def up(u: Tensor, size: Sequence[int], *, periodic: bool) -> Tensor:
@@ -232,45 +256,42 @@ def up(u: Tensor, size: Sequence[int], *, periodic: bool) -> Tensor:
     return u
 
 
-def _turn(found: Descent, problem: Problem, features: PatchPyramid, stage: int, damping: float) -> float:
+def _turn(found: Descent, stage: _Stage, features: PatchPyramid, damping: float) -> float:
     """One turn at a stage: potentials, assignments, least squares. Returns the loss before it."""
-    own = PatchPyramid(features.patch_size, features.n_scales - stage)
-    layers = own.layers(found.u, periodic=problem.periodic)
+    problem, first = stage.problem, stage.number
+    own = PatchPyramid(features.patch_size, features.n_scales - first)
     quadratics, total = [], 0.0
-    for k, layer in enumerate(layers):
-        weight = 1 / features.n_scales
+    for k, layer in enumerate(own.layers(found.u, periodic=problem.periodic), start=first):
         rhs, cover = torch.zeros_like(layer.values[0]), torch.zeros_like(layer.values[0, 0])
         for term in problem.terms:
             assert isinstance(term.loss, TransportLoss)
-            potential = term.loss.potentials[stage + k]
-            where = _at_points(term.where, layer, stage + k, problem.known)
+            potential, where = term.loss.potentials[k], _counts(term.where, layer, first, problem.known)
+            if where is not None and not bool((where > 0).any()):
+                continue
             potential.follow(_some_points(layer, where, term.loss))
             value, own_rhs, own_cover = vote(layer, potential, where)
-            total += weight * term.share * value
+            total += term.share / features.n_scales * value
             rhs += term.share * own_rhs
             cover += term.share * own_cover
-        quadratics.append((weight, cover, rhs))
-    step = _least_squares(found.u, quadratics, problem)
-    found.u = found.u + damping * step
+        quadratics.append((1 / features.n_scales, cover, rhs))
+    found.u = found.u + damping * _least_squares(found.u, quadratics, problem)
     return total
 
 
-def _at_points(where: Tensor | None, layer: Layer, level: int, known: Tensor | None) -> Tensor | None:
-    """How much each point of a layer counts, (N,): where at its centre; nothing if it holds known pixels only."""
+def _counts(where: Tensor | None, layer: Layer, stage: int, known: Tensor | None) -> Tensor | None:
+    """How much each point of a layer counts, (N,): where at its centre, and nothing if it depends on known pixels only.
+
+    None where all count alike. where has the size of the finest stage.
+    """
     if where is None and known is None:
         return None
-    weights = torch.ones(layer.n_points, device=layer.values.device)
+    counts = torch.ones(layer.n_points, device=layer.values.device)
     if where is not None:
-        at = layer.positions()[:, 1:].round().long() // 2**level * 2**level
-        row, column = at[:, 0].clamp(0, where.shape[0] - 1), at[:, 1].clamp(0, where.shape[1] - 1)
-        weights = where[row, column].to(weights)
+        at = (layer.positions()[:, 1:] * 2**stage).round().long()
+        counts = where[at[:, 0].remainder(len(where)), at[:, 1].remainder(where.shape[1])].to(counts)
     if known is not None:
-        free = (~known)[None].float()
-        for _ in range(level):
-            free = F.max_pool2d(free, 5, stride=2, padding=2)
-        touched = Layer("free", free[None], layer.patch_size, layer.periodic).points().amax(1)
-        weights = weights * (touched > 0)
-    return weights
+        counts = counts * layer.touching(~known)
+    return counts
 
 
 def _some_points(layer: Layer, where: Tensor | None, loss: TransportLoss) -> Tensor:
@@ -341,15 +362,8 @@ def _least_squares(u: Tensor, quadratics: Sequence[tuple[float, Tensor, Tensor]]
             if not homogeneous:
                 energy = energy - weight * (v * votes).sum()
         if content is not None:
-            gap = z
-            for _ in range(content.scale):
-                gap = down(gap, periodic=problem.periodic)
-            if not homogeneous:
-                goal = content.picture
-                for _ in range(content.scale):
-                    goal = down(goal, periodic=problem.periodic)
-                gap = gap - goal
-            energy = energy + content.weight * 0.5 * gap.square().mean()
+            goal = Content(torch.zeros_like(content.picture), content.weight, content.scale) if homogeneous else content
+            energy = energy + content.weight * 0.5 * _content_gap(z, goal, problem.periodic).square().mean()
         (found,) = torch.autograd.grad(energy, z)
         return found if problem.known is None else found.masked_fill(problem.known, 0)
 

@@ -137,13 +137,20 @@ def as_stacks(image: Any, maps: Mapping[str, Any] | Sequence[Any] | None = None)
 
 
 def plan(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, method: str, config: Any) -> Job:
-    """job_of(), for methods that can do it: texto alone copies by coordinates. Raises ValueError, InputError."""
+    """job_of(), for methods that can do it: texto copies, gotex blends. Raises ValueError, InputError."""
     job = dataclasses.replace(job_of(exemplars, wishes), given=tuple(tuple(maps) for maps in exemplars))
-    if method != "texto" and (not job.material.plain or job.obeys):
+    if method not in ("texto", "gotex") and (not job.material.plain or job.obeys):
         raise ValueError(
             f"method {method!r} takes one picture: no stacks, mixtures, masks, variants or guides; take texto"
         )
-    if job.obeys and config.endless:
+    if method == "gotex":
+        if len(exemplars[0]) > 1 or (job.guide is not None and job.target is None):
+            raise ValueError("method 'gotex' takes no stacks of maps and no guides; take texto")
+        if job.target is not None:  # it follows the picture itself, not codes beside the material's
+            job = dataclasses.replace(job, material=_unguided(job.material))
+        if (job.shares is not None or job.hole is not None) and config.descent != "projection":
+            raise ValueError("mix_map and mask need gotex's patches with loss='transport' and optimiser='projection'")
+    if job.obeys and method == "texto" and config.endless:
         raise ValueError("guides, targets, masks and maps of shares take a whole picture; leave endless out")
     if wishes.copy_limit is not None and method != "texto":
         raise ValueError(f"copy_limit is for pictures that are copied; method {method!r} blends")
@@ -154,6 +161,12 @@ def plan(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, method: str, co
     if wishes.morph is not None and exemplars[0][0].indices is not None:
         raise InputError(f"{exemplars[0][0].name}: a palette has no colours in between; convert it to RGB to morph")
     return job
+
+
+def _unguided(material: Material) -> Material:
+    return dataclasses.replace(
+        material, sheets=tuple(dataclasses.replace(sheet, guide=None) for sheet in material.sheets)
+    )
 
 
 def job_size(job: Job, size: Size | tuple[int, int] | str | None, base: Size) -> Size:
@@ -267,7 +280,7 @@ def draw(
     """One picture of a model, as a Result; of a model that was made for a job, as the job and the wishes want it."""
     began, wishes = time.perf_counter(), wishes or Wishes()
     job = job or job_of_model(model)
-    made = _made(model, size, seed, tile, watch, job)
+    made = _made(model, size, seed, tile, watch, job, wishes.strength)
     if wishes.copy_limit is not None:
         made = _limited(model, made, wishes.copy_limit, period_of(tile, size), seed)
     about = order_of(model, size, seed, tile)
@@ -319,9 +332,17 @@ def job_of_model(model: TextureModel) -> Job:
     return Job(model.material, None)
 
 
-def _made(model: TextureModel, size: Size, seed: int, tile: str, watch: Watch | None, job: Job) -> Synthesis:
+def _made(
+    model: TextureModel, size: Size, seed: int, tile: str, watch: Watch | None, job: Job, strength: float
+) -> Synthesis:
     if not job.obeys:
         return model.synthesise(size, seed=seed, tile=tile, watch=watch)
+    if model.method == "gotex":
+        from texsyn.models.gotex import Gotex, Order
+
+        assert isinstance(model, Gotex)
+        order = Order(job.hole, job.shares, job.morph is not None, job.target, strength)
+        return model.synthesise(size, seed=seed, tile=tile, watch=watch, order=order)
     from texsyn.editing import fill
     from texsyn.models.texto import Brief, Texto
 

@@ -39,11 +39,18 @@ class TextureLoss(ABC):
     """A differentiable distance of pictures from exemplars; improve() is for those with something to learn inside.
 
     exemplars: one picture (C, h, w) or several of the same channels, whose law is then their mixture with `shares`.
-    Pictures u have shape (C, H, W) or (B, C, H, W); a batch is one law, that of all its points. periodic: u wraps.
+    usable: for each a mask (h, w) bool or None; points that depend on a pixel outside do not count. Pictures u have
+    shape (C, H, W) or (B, C, H, W); a batch is one law, that of all its points. periodic: u wraps. Raises ValueError
+    for shares and masks that do not fit, and where a layer has no usable point left.
     """
 
     def __init__(
-        self, features: Features, exemplars: Tensor | Sequence[Tensor], *, shares: Sequence[float] | None = None
+        self,
+        features: Features,
+        exemplars: Tensor | Sequence[Tensor],
+        *,
+        shares: Sequence[float] | None = None,
+        usable: Sequence[Tensor | None] | None = None,
     ) -> None:
         given = [exemplars] if isinstance(exemplars, Tensor) else list(exemplars)
         if not given:
@@ -51,16 +58,20 @@ class TextureLoss(ABC):
         shares = [1 / len(given)] * len(given) if shares is None else [float(s) for s in shares]
         if len(shares) != len(given) or not all(s > 0 for s in shares):
             raise ValueError(f"{len(given)} exemplars need as many positive shares, got {shares}")
+        if usable is not None and len(usable) != len(given):
+            raise ValueError(f"{len(given)} exemplars need as many masks, got {len(usable)}")
         self.features = features
         self.shares = [s / sum(shares) for s in shares]
+        masks = usable or [None] * len(given)
         with torch.no_grad():
-            self._targets = [features.layers(e) for e in given]
-        #: what each layer is multiplied by before it is compared
-        self.units = [_unit([layers[k] for layers in self._targets], self.shares) for k in range(len(self._targets[0]))]
-
-    def _target_points(self, k: int) -> list[Tensor]:
-        """The points of layer k, one cloud an exemplar, in the units that are compared."""
-        return [layers[k].points() * self.units[k] for layers in self._targets]
+            layers = [features.layers(e) for e in given]
+            clouds = [_clouds(of_one, mask) for of_one, mask in zip(layers, masks, strict=True)]
+        self.units: list[float] = []  #: what each layer is multiplied by before it is compared
+        #: the points of each layer, one cloud an exemplar, in the units that are compared; dropped when used
+        self._targets: list[list[Tensor]] = []
+        for layer, *of_layer in zip(layers[0], *clouds, strict=True):
+            self.units.append(_unit(of_layer, self.shares) if layer.normalise else 1.0)
+            self._targets.append([cloud * self.units[-1] for cloud in of_layer])
 
     @abstractmethod
     def __call__(self, u: Tensor, *, periodic: bool = False) -> Tensor:
@@ -83,11 +94,23 @@ class TextureLoss(ABC):
         return None
 
 
-def _unit(layers: Sequence[Layer], shares: Sequence[float]) -> float:
-    """1, or for layers that ask for it one over the root-mean-square norm of the exemplars' points."""
-    if not layers[0].normalise:
-        return 1.0
-    square = sum(s * float(one.points().square().sum(1).mean()) for s, one in zip(shares, layers, strict=True))
+def _clouds(layers: Sequence[Layer], usable: Tensor | None) -> list[Tensor]:
+    """The points of each layer that depend on usable pixels only; where there are none, those centred on one."""
+    if usable is None:
+        return [layer.points() for layer in layers]
+    found = []
+    for layer in layers:
+        free = ~layer.touching(~usable)
+        free = free if bool(free.any()) else layer.sampled(usable)
+        if not bool(free.any()):
+            raise ValueError(f"nothing of the exemplar is usable at layer {layer.name}")
+        found.append(layer.points()[free])
+    return found
+
+
+def _unit(clouds: Sequence[Tensor], shares: Sequence[float]) -> float:
+    """One over the root-mean-square norm of the exemplars' points."""
+    square = sum(s * float(cloud.square().sum(1).mean()) for s, cloud in zip(shares, clouds, strict=True))
     return 1 / math.sqrt(square) if square > 0 else 1.0
 
 
@@ -95,8 +118,8 @@ class TransportLoss(TextureLoss):
     """Semi-dual of optimal transport between the points of each layer and atoms of the exemplar's.
 
     max_atoms: at most so many points of the exemplars stand for their law in each layer, drawn once by seed; 0 takes
-    all of them. n_samples: so many random points of the pictures a layer and call; 0 takes all. tol, budget: see
-    Potential. A lower bound of the transport cost onto the atoms at any time, whatever the potentials are.
+    all of them. n_samples: so many random points of the pictures a layer and call; 0 takes all. tol, budget, threads:
+    see Potential. A lower bound of the transport cost onto the atoms at any time, whatever the potentials are.
     """
 
     def __init__(
@@ -105,20 +128,22 @@ class TransportLoss(TextureLoss):
         exemplars: Tensor | Sequence[Tensor],
         *,
         shares: Sequence[float] | None = None,
+        usable: Sequence[Tensor | None] | None = None,
         max_atoms: int = 2000,
         n_samples: int = 0,
         tol: float = 0.1,
         budget: float = 32.0,
         seed: int = 0,
+        threads: int = 1,
         backend: str = "auto",
     ) -> None:
-        super().__init__(features, exemplars, shares=shares)
+        super().__init__(features, exemplars, shares=shares, usable=usable)
         if max_atoms < 0 or n_samples < 0:
             raise ValueError(f"max_atoms and n_samples must be 0 (all) or more, got {max_atoms} and {n_samples}")
         self.n_samples, self.generator = n_samples, torch.Generator().manual_seed(seed % 2**63)
         self.potentials = []
         for k in range(len(self.units)):
-            y, weights = _atoms(self._target_points(k), self.shares, max_atoms, self.generator)
+            y, weights = _atoms(self._targets[k], self.shares, max_atoms, self.generator)
             self.potentials.append(Potential(y, weights, tol=tol, budget=budget, seed=seed + k, backend=backend))
         self._targets = []  # their points are not needed any more
 
@@ -230,15 +255,15 @@ class SlicedLoss(TextureLoss):
         exemplars: Tensor | Sequence[Tensor],
         *,
         shares: Sequence[float] | None = None,
+        usable: Sequence[Tensor | None] | None = None,
         n_directions: int = 64,
         seed: int = 0,
     ) -> None:
-        super().__init__(features, exemplars, shares=shares)
+        super().__init__(features, exemplars, shares=shares, usable=usable)
         if n_directions < 0:
             raise ValueError(f"n_directions must be 0 (as many as dimensions) or more, got {n_directions}")
         self.n_directions, self.generator = n_directions, torch.Generator().manual_seed(seed % 2**63)
-        self._clouds = [self._target_points(k) for k in range(len(self.units))]
-        self._targets = []
+        self._clouds, self._targets = self._targets, []
 
     def __call__(self, u: Tensor, *, periodic: bool = False) -> Tensor:
         total = []
@@ -293,13 +318,14 @@ class GramLoss(TextureLoss):
         exemplars: Tensor | Sequence[Tensor],
         *,
         shares: Sequence[float] | None = None,
+        usable: Sequence[Tensor | None] | None = None,
         centred: bool = False,
     ) -> None:
-        super().__init__(features, exemplars, shares=shares)
+        super().__init__(features, exemplars, shares=shares, usable=usable)
         self.centred = centred
         self._moments = []
         for k in range(len(self.units)):
-            clouds = self._target_points(k)
+            clouds = self._targets[k]
             mean = sum((s * c.mean(0) for s, c in zip(self.shares, clouds, strict=True)), torch.zeros(()))
             second = sum((s * c.T @ c / len(c) for s, c in zip(self.shares, clouds, strict=True)), torch.zeros(()))
             self._moments.append((mean, second - torch.outer(mean, mean) if centred else second))

@@ -118,8 +118,8 @@ class Job:
     """Wishes made concrete: what is copied, what is obeyed, what is filled, and how big the picture is.
 
     guide (H, W, G), bins (B, G), shares (H, W, E) and morph are a brief's (see texsyn.models.texto.Brief); hole (H, W)
-    bool the pixels that are filled. given: the exemplars as they were given, before anything was turned, resampled or
-    recoloured; the recipe names those.
+    bool the pixels that are filled; target the picture that the guide was made of, if it was one. given: the exemplars
+    as they were given, before anything was turned, resampled or recoloured; the recipe names those.
     """
 
     material: Material
@@ -129,6 +129,7 @@ class Job:
     shares: np.ndarray | None = None
     hole: np.ndarray | None = None
     morph: float | None = None
+    target: Picture | None = None
     given: tuple[tuple[Picture, ...], ...] = ()
 
     @property
@@ -182,7 +183,7 @@ def job_of(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:
         size = Size(*share_map.shape[:2])
     material = Material(sheets, _weights(exemplars[0], wishes.weights), shares)
     outer, bins = (None, None) if guide is None else (guide.outer, guide.bins)
-    return Job(material, size, outer, bins, share_map, morph=wishes.morph)
+    return Job(material, size, outer, bins, share_map, morph=wishes.morph, target=wishes.target)
 
 
 def _filling(exemplars: Sequence[Sequence[Picture]], wishes: Wishes) -> Job:

@@ -8,8 +8,9 @@ Departures. Potentials are solved to a mass error that is measured (ot/potential
 turn. Patches go down by projection instead of Adam, and scale by scale before all at once. The start is the exemplar's
 Gaussian texture instead of white noise: it has the colours and the grain already. Pyramids are our binomial ones.
 
-Pictures always wrap on both axes, so every one of them tiles; odd sides have one irregular step of the coarse scales at
-the wrap. Nothing is copied: pixels are means of the votes of patches, so there is some blur, and no map of coordinates.
+Pictures wrap on both axes, so every one of them tiles; odd sides have one irregular step of the coarse scales at the
+wrap. Fillings keep the borders of their picture. Nothing is copied: pixels are means of the votes of patches, so there
+is some blur, and no map of coordinates. Colours with alpha are compared as colours times alpha.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from texsyn.adsn import field
 from texsyn.blocks import period_of
 from texsyn.features import Features, PatchPyramid
 from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
+from texsyn.material import Material, Sheet
 from texsyn.models.base import Synthesis, TextureModel, Watch
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
-from texsyn.picture_descent import OPTIMISERS, Descent, Problem, Term, descend, project
+from texsyn.picture_descent import OPTIMISERS, Content, Descent, Problem, Term, descend, project
+from texsyn.pyramid import down
 from texsyn.texture_losses import GramLoss, SlicedLoss, TextureLoss, TransportLoss
 
 LOSSES = ("transport", "sliced", "gram")
@@ -88,25 +91,56 @@ class GotexConfig:
 DEFAULT_STEPS = {"projection": 10, "adam": 300, "lbfgs": 200}
 
 
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What one picture shall be besides the material's texture.
+
+    hole (H, W) bool: the pixels of the first sheet that are made, all others kept. places (H, W, E): the share of each
+    exemplar at each pixel. between: a barycentre of the exemplars, with the material's shares as weights, instead of
+    their mixture. target: a picture whose light and dark are followed, more closely the nearer strength is to 1.
+    """
+
+    hole: np.ndarray | None = None
+    places: np.ndarray | None = None
+    between: bool = False
+    target: Picture | None = None
+    strength: float = 0.3
+
+
 class Gotex(TextureModel):
-    """Image mode; see the module's docstring. fit() keeps the exemplar only: every picture is an optimisation."""
+    """Image mode; see the module's docstring. fit() keeps the exemplar only: every picture is an optimisation.
+
+    Of a material with several sheets (mixtures, turned copies) the pictures have the law of all of them together, each
+    exemplar with its share.
+    """
 
     method = "gotex"
     config_type = GotexConfig
+    takes_material = True
 
-    def __init__(self, exemplar: Picture, config: GotexConfig | None = None, device: str = "cpu") -> None:
+    def __init__(self, exemplar: Picture | Material, config: GotexConfig | None = None, device: str = "cpu") -> None:
         super().__init__(exemplar, config or GotexConfig(), device)
-        smallest = 2 * self.config.patch_size
-        if min(exemplar.size.height, exemplar.size.width) < smallest:
-            raise InputError(
-                f"{exemplar.name}: patch_size={self.config.patch_size} needs at least {smallest}x{smallest} pixels, "
-                f"got {exemplar.size}"
-            )
-        self._u = torch.from_numpy(to_unit(exemplar.pixels)).permute(2, 0, 1).float().contiguous().to(self.device)
+        first, least = self.material.sheets[0], 2 * self.config.patch_size
+        if len(first.maps) > 1 or first.guide is not None:
+            raise InputError(f"{self.exemplar.name}: gotex takes one map, without guides; take texto for stacks")
+        for sheet in self.material.sheets:
+            if min(sheet.size.height, sheet.size.width) < least:
+                raise InputError(
+                    f"{sheet.maps[0].name}: patch_size={self.config.patch_size} needs at least {least}x{least} pixels, "
+                    f"got {sheet.size}"
+                )
+        self._planes = [_seen(sheet.maps[0]).to(self.device) for sheet in self.material.sheets]
+        self._usable = [_usable(sheet, self.device) for sheet in self.material.sheets]
 
     @classmethod
     def fit(
-        cls, exemplar: Picture, config: Any = None, *, seed: int = 0, device: str = "cpu", watch: Watch | None = None
+        cls,
+        exemplar: Picture | Material,
+        config: Any = None,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        watch: Watch | None = None,
     ) -> Gotex:
         return cls(exemplar, config, device)
 
@@ -114,30 +148,78 @@ class Gotex(TextureModel):
         return {}
 
     @classmethod
-    def from_tensors(cls, exemplar: Picture, config: Any, tensors: Mapping[str, Tensor], device: str) -> Gotex:
+    def from_tensors(cls, exemplar: Any, config: Any, tensors: Mapping[str, Tensor], device: str) -> Gotex:
         return cls(exemplar, config, device)
 
-    @one_torch_thread()
-    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
-        watch = watch or Watch()
+    def synthesise(
+        self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None, order: Order | None = None
+    ) -> Synthesis:
+        """One picture; order: what it shall be besides. Raises ValueError for orders that the settings cannot meet."""
+        watch, order, threads = watch or Watch(), order or Order(), torch.get_num_threads()
         period_of(tile, size)  # refuses unknown names; these pictures wrap on both axes anyway
-        inner, features = self._plan(size)
-        loss = make_loss(self.config, features, [self._u], seed=seed)
-        problem = Problem((Term(loss),))
-        start = self._start(inner, seed)
-        watch.step(0.02, str(size))
-        found = minimise(start, problem, self.config, watch)
-        pixels = found.u[:, : size.height, : size.width].permute(1, 2, 0).cpu().numpy()
+        if order.hole is not None and tile not in ("none", "xy"):
+            raise ValueError(f"tile={tile!r}: gotex fills with tile none or xy")
+        with one_torch_thread():
+            watch.step(0.0, str(size))
+            features, inner = self._features(size)
+            if order.hole is not None and inner != size:
+                raise InputError(f"{self.exemplar.name}: {size} is too small to fill; {inner} would do")
+            problem = self._problem(features, inner, order, seed, tile, threads)
+            found = minimise(self._start(inner, seed, order), problem, self.config, watch)
+        pixels = self._depth(found.u[:, : size.height, : size.width].permute(1, 2, 0).cpu().numpy())
+        if order.hole is not None:
+            pixels[~order.hole] = self.exemplar.pixels[~order.hole]
         watch.step(1.0, "done")
-        return Synthesis(self._depth(pixels), None, evidence(found, problem, inner))
+        return Synthesis(pixels, None, evidence(found, problem, inner))
 
-    def _depth(self, pixels: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(from_unit(pixels, self.exemplar.pixels.dtype))
+    def _problem(self, features: Features, size: Size, order: Order, seed: int, tile: str, threads: int) -> Problem:
+        more = {"threads": threads} if self.config.loss == "transport" else {}
+        numbers = [sheet.exemplar for sheet in self.material.sheets]
+        given = self.material.shares or (1 / self.material.n_exemplars,) * self.material.n_exemplars
 
-    def _plan(self, size: Size) -> tuple[Size, Features]:
-        """The size that is made, not below what the features need, and the features."""
+        def loss(which: list[int], shares: list[float]) -> TextureLoss:
+            exemplars, usable = [self._planes[k] for k in which], [self._usable[k] for k in which]
+            try:
+                return make_loss(self.config, features, exemplars, shares=shares, usable=usable, seed=seed, **more)
+            except ValueError as error:
+                raise InputError(f"{self.exemplar.name}: {error}") from None
+
+        def sheets_of(exemplar: int) -> list[int]:
+            there = [k for k, number in enumerate(numbers) if number == exemplar]
+            usable = [k for k in there if self._usable[k] is None or bool(self._usable[k].any())]  # type: ignore[union-attr]
+            return usable
+
+        groups = [sheets_of(e) for e in range(self.material.n_exemplars)]
+        if order.between or order.places is not None:
+            terms = []
+            for e, group in enumerate(groups):
+                where = None if order.places is None else torch.from_numpy(order.places[..., e]).float().to(self.device)
+                share = given[e] if order.places is None else float(order.places[..., e].mean())
+                if share > 0:
+                    terms.append(Term(loss(group, [1 / len(group)] * len(group)), share, where))
+        else:
+            pairs = [(k, given[e] / len(group)) for e, group in enumerate(groups) for k in group]
+            terms = [Term(loss([k for k, _ in pairs], [s for _, s in pairs]))]
+        content = None
+        if order.target is not None:
+            picture = in_colours_of(self._planes[0], _seen(order.target)).to(self.device)
+            weight = order.strength / max(1e-3, 1 - order.strength)
+            content = Content(picture, weight * len(picture) * self.config.patch_size**2 / self.config.n_scales)
+        known = None if order.hole is None else torch.from_numpy(~order.hole).to(self.device)
+        wraps = tile == "xy" or (order.hole is None and order.target is None)
+        return Problem(tuple(terms), content, known, wraps)
+
+    def _depth(self, values: np.ndarray) -> np.ndarray:
+        """Pixels in the exemplar's own kind, of values as they are compared."""
+        if self.exemplar.has_alpha:
+            alpha = values[..., -1:].clip(0, 1)
+            values = np.concatenate([values[..., :-1] / np.maximum(alpha, 1e-3), alpha], 2)
+        return np.ascontiguousarray(from_unit(values, self.exemplar.pixels.dtype))
+
+    def _features(self, size: Size) -> tuple[Features, Size]:
+        """The features, and the size that is made: not below what they need."""
         config = self.config
-        n_scales = n_scales_for(self.exemplar.size, config)
+        n_scales = min(n_scales_for(sheet.size, config) for sheet in self.material.sheets)
         least = PatchPyramid(config.patch_size, n_scales).smallest_side
         if config.features == "patches":
             features: Features = PatchPyramid(config.patch_size, n_scales)
@@ -149,22 +231,72 @@ class Gotex(TextureModel):
                 patch_size=config.patch_size, n_scales=n_scales,
             )  # fmt: skip
             least = max(least, getattr(features, "smallest_side", 32))
-        return Size(max(size.height, least), max(size.width, least)), features
+        return features, Size(max(size.height, least), max(size.width, least))
 
-    def _start(self, size: Size, seed: int) -> Tensor:
-        """The first picture (C, H, W): the exemplar's Gaussian texture on a torus, or white noise of its values."""
-        noise = NoiseField(seed, period=(size.height, size.width))
-        u = self._u.double()
+    def _start(self, size: Size, seed: int, order: Order) -> Tensor:
+        """The first picture (C, H, W): the exemplars' Gaussian textures on a torus, or white noise of their values."""
+        shares = self.material.shares or (1.0,)
+        weights = [order.places[..., e] if order.places is not None else shares[e] for e in range(len(shares))]
+        of_exemplar = {sheet.exemplar: k for k, sheet in reversed(list(enumerate(self.material.sheets)))}
+        if order.hole is not None:  # what there is to fill from may be another picture
+            usable = [u is None or bool(u.any()) for u in self._usable]
+            weights, of_exemplar = [1.0], {0: usable.index(True) if any(usable) else 0}
+        drawn = [self._noise(self._known_planes(of_exemplar[e]), size, seed) for e in range(len(weights))]
+        start = sum(
+            (
+                d * (torch.from_numpy(w).to(d) if isinstance(w, np.ndarray) else w)
+                for d, w in zip(drawn, weights, strict=True)
+            ),
+            torch.zeros((), device=self.device),
+        )
+        if order.hole is not None:
+            start = torch.where(torch.from_numpy(order.hole).to(self.device), start, self._planes[0])
+        return start
+
+    def _known_planes(self, k: int) -> Tensor:
+        """A sheet with its mean where it is not usable."""
+        planes, usable = self._planes[k], self._usable[k]
+        if usable is None:
+            return planes
+        return torch.where(usable, planes, planes[:, usable].mean(1)[:, None, None])
+
+    def _noise(self, u: Tensor, size: Size, seed: int) -> Tensor:
         if self.config.start == "gaussian":
-            h, w = u.shape[1] - 1, u.shape[2] - 1
-            W = torch.from_numpy(noise.normal(Region(-h, -w, size.height + h, size.width + w))).to(u)
-            return field(u, W).float()
-        channels = [
-            NoiseField(seed, channel=k).bits(Region(0, 0, size.height, size.width)) % np.uint64(u[0].numel())
-            for k in range(len(u))
-        ]
-        at = torch.from_numpy(np.stack(channels).astype(np.int64)).to(u.device)
-        return torch.stack([v.flatten()[k] for v, k in zip(self._u, at, strict=True)])
+            noise, (h, w) = NoiseField(seed, period=(size.height, size.width)), (u.shape[1] - 1, u.shape[2] - 1)
+            W = torch.from_numpy(noise.normal(Region(-h, -w, size.height + h, size.width + w))).to(u.device).double()
+            return field(u.double(), W).float()
+        whole = Region(0, 0, size.height, size.width)
+        at = [NoiseField(seed, channel=k).bits(whole) % np.uint64(u[0].numel()) for k in range(len(u))]
+        return torch.stack([v.flatten()[torch.from_numpy(k.astype(np.int64))] for v, k in zip(u, at, strict=True)])
+
+
+def _seen(picture: Picture) -> Tensor:
+    """(C, h, w) float32, colours times alpha: what is compared."""
+    values = torch.from_numpy(to_unit(picture.pixels)).permute(2, 0, 1).float()
+    return torch.cat([values[:-1] * values[-1:], values[-1:]]) if picture.has_alpha else values.contiguous()
+
+
+def _usable(sheet: Sheet, device: torch.device) -> Tensor | None:
+    masks = [mask for mask in (sheet.known, sheet.usable) if mask is not None]
+    return torch.from_numpy(np.logical_and.reduce(masks)).to(device) if masks else None
+
+
+def in_colours_of(exemplar: Tensor, target: Tensor, n_tones: int = 64) -> Tensor:
+    """target (c, H, W) repainted (C, H, W): each pixel takes the mean colour of the exemplar's pixels of its rank.
+
+    Ranks are those of brightness, the mean of the channels; the exemplar's is read at a quarter of its size.
+
+    >>> in_colours_of(torch.tensor([[[0.0, 1.0]]]).repeat(1, 4, 2), torch.tensor([[[0.2, 0.3]]])).shape
+    torch.Size([1, 1, 2])
+    """
+    coarse = exemplar
+    for _ in range(2):
+        coarse = down(coarse)
+    colours = coarse.flatten(1)[:, coarse.mean(0).flatten().argsort()]
+    tones = torch.stack([part.mean(1) for part in colours.tensor_split(min(n_tones, colours.shape[1]), 1)], 1)
+    light = target.mean(0).flatten()
+    rank = light.argsort().argsort() * tones.shape[1] // len(light)
+    return tones[:, rank].view(-1, *target.shape[1:])
 
 
 def n_scales_for(size: Size, config: GotexConfig) -> int:
@@ -180,9 +312,9 @@ def n_scales_for(size: Size, config: GotexConfig) -> int:
 
 
 def make_loss(
-    config: GotexConfig, features: Features, exemplars: list[Tensor], *, seed: int, **more: Any
+    config: GotexConfig, features: Features, exemplars: list[Tensor], *, seed: int = 0, **more: Any
 ) -> TextureLoss:
-    """The configuration's loss between features of pictures and of exemplars."""
+    """The configuration's loss between features of pictures and of exemplars; more: shares, usable."""
     if config.loss == "transport":
         return TransportLoss(features, exemplars, max_atoms=config.max_atoms, tol=config.tol, seed=seed, **more)
     if config.loss == "sliced":
@@ -192,23 +324,18 @@ def make_loss(
 
 def minimise(start: Tensor, problem: Problem, config: GotexConfig, watch: Watch) -> Descent:
     """The configuration's optimiser on a problem; progress and cancelling by watch."""
-    how = config.descent if config.optimiser != "auto" or problem.is_quadratic else "lbfgs"
-    n = config.n_steps or DEFAULT_STEPS[how]
-    n_stages = 1
-    if how == "projection":
-        features = problem.terms[0].loss.features
-        n_stages = features.n_scales if isinstance(features, PatchPyramid) else 1
-    total = n + (config.n_coarse * (n_stages - 1)) / 4
+    how, features = config.descent, problem.terms[0].loss.features
+    n_steps = config.n_steps or DEFAULT_STEPS[how]
+    n_stages = features.n_scales if how == "projection" and isinstance(features, PatchPyramid) else 1
+    n_before = config.n_coarse * (n_stages - 1)  # turns at coarser sizes, which cost a quarter and less
 
     def on_turn(k: int, value: float) -> None:
-        # turns at coarser sizes cost a quarter and less
-        coarse = config.n_coarse * (n_stages - 1) if how == "projection" else 0
-        done = k / 4 if k < coarse else coarse / 4 + k - coarse
-        watch.step(0.02 + 0.97 * min(1.0, done / total), f"loss {value:.4g}")
+        done = min(k + 1, n_before) / 4 + max(0, k + 1 - n_before)
+        watch.step(0.02 + 0.97 * min(1.0, done / (n_before / 4 + n_steps)), f"loss {value:.4g}")
 
     if how == "projection":
-        return project(start, problem, n_turns=n, n_coarse=config.n_coarse, on_turn=on_turn)
-    return descend(start, problem, optimiser=how, n_steps=n, on_turn=on_turn)
+        return project(start, problem, n_turns=n_steps, n_coarse=config.n_coarse, on_turn=on_turn)
+    return descend(start, problem, optimiser=how, n_steps=n_steps, on_turn=on_turn)
 
 
 def evidence(found: Descent, problem: Problem, size: Size) -> list[dict[str, Any]]:

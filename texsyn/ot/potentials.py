@@ -48,6 +48,7 @@ class Potential:
 
     follow() brings it up to date, assign() uses it. tol is the mass error asked for, above the least one that the
     number of points allows; budget the draws an atom that one call of follow may take once there is a potential.
+    threads share out searches for many points; the answers are the same.
     Everything random comes from a generator of its own, whose state is part of state().
     """
 
@@ -59,12 +60,13 @@ class Potential:
         tol: float = 0.1,
         budget: float = 32.0,
         seed: int = 0,
+        threads: int = 1,
         backend: str = "auto",
     ) -> None:
         if not 0 < tol < 2 or not budget > 0:
             raise ValueError(f"tol must be between 0 and 2 and budget positive, got {tol} and {budget}")
         self.y, self.weights, _ = unique_atoms(y, weights)
-        self.tol, self.budget = tol, budget
+        self.tol, self.budget, self.threads = tol, budget, threads
         self.index = NearestIndex(self.y, backend=backend)
         self.generator = torch.Generator().manual_seed(seed % 2**63)
         self.psi = torch.zeros_like(self.weights)
@@ -80,7 +82,7 @@ class Potential:
 
     def assign(self, x: Tensor) -> Tensor:
         """The atom that each row of x (N, D) goes to, int64 (N,)."""
-        return self.index.argmin(x, check=False)
+        return self.index.argmin(x, check=False, threads=self.threads)
 
     @property
     def constant(self) -> Tensor:
