@@ -82,6 +82,7 @@ def test_a_map_knows_where_its_values_sit() -> None:
     mean = torch.full((1, 1, 3, 3), 1 / 9)
     for m in (at.convolved(mean), at.convolved(mean).pooled("average"), at.pooled("average").convolved(mean, stride=2)):
         columns = m.offset + m.spacing * torch.arange(m.values.shape[3])
+        assert m.offset - m.reach == 0  # open, so that the first value sees the first pixel
         assert torch.allclose(m.values[0, 0, 0], columns.float(), atol=1e-5)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ class InceptionFeatures(Features):
         if name == "avg":
             if not at.periodic:
                 mean = F.avg_pool2d(at.values, 3, stride=1, padding=1, count_include_pad=counted)
-                return Map(mean, at.periodic, at.spacing, at.offset)
+                return replace(at, values=mean, reach=at.reach + at.spacing)
             return at.slide(lambda x: F.avg_pool2d(x, 3, stride=1), (3, 3), padding=(1, 1))
         if name == "max":  # of values that are at least 0, which zeros around them do not change
             return at.slide(lambda x: F.max_pool2d(x, 3, stride=1), (3, 3), padding=(1, 1))
@@ -139,4 +140,4 @@ def joined(maps: Sequence[Map]) -> Map:
     first = maps[0]
     if len(maps) == 1:
         return first
-    return Map(torch.cat([m.values for m in maps], 1), first.periodic, first.spacing, first.offset)
+    return replace(first, values=torch.cat([m.values for m in maps], 1), reach=max(m.reach for m in maps))

@@ -11,7 +11,7 @@ over the border.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ class Map:
     periodic: bool = False
     spacing: float = 1.0
     offset: float = 0.0
+    reach: float = 0.0  #: pixels on each side of its place that a value may depend on
 
     def slide(
         self,
@@ -51,7 +52,8 @@ class Map:
                 p = padding[axis]
                 values = F.pad(values, (0, 0, p, p) if axis == 0 else (p, p, 0, 0))
         offset = self.offset + self.spacing * ((kernel[0] - 1) / 2 - padding[0])
-        return Map(function(values), self.periodic, self.spacing * stride, offset)
+        reach = self.reach + self.spacing * (max(kernel) - 1) / 2
+        return Map(function(values), self.periodic, self.spacing * stride, offset, reach)
 
     def convolved(self, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Map:
         """Behind a convolution with weight (out, in, k, k)."""
@@ -66,7 +68,7 @@ class Map:
 
     def relu(self) -> Map:
         """The positive part."""
-        return Map(F.relu(self.values), self.periodic, self.spacing, self.offset)
+        return replace(self, values=F.relu(self.values))
 
 
 def wrapped(x: Tensor, axis: int, before: int, behind: int) -> Tensor:

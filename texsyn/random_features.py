@@ -66,7 +66,7 @@ class RandomConvolutions(Features):
         found = []
         for s, v in enumerate(pyramid(u - 0.5, self.n_scales, periodic=periodic)):
             weight, bias = _drawn(self.seed, s, self.n_filters, v.shape[1], self.kernel, self.bias)
-            m = Map(v, periodic, spacing=2.0**s).convolved(weight.to(v), bias.to(v)).relu()
+            m = Map(v, periodic, spacing=2.0**s, reach=2.0 * (2**s - 1)).convolved(weight.to(v), bias.to(v)).relu()
             found.append(_layer(f"random {s}", m, 1 / self.n_scales))
         return found
 
