@@ -389,6 +389,14 @@ def test_inception_score_by_the_formula() -> None:
     assert inception_score(logits + normal(23, 1, 2), splits=4).value == pytest.approx(result.value, rel=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1e4])
+def test_inception_score_lies_between_one_and_the_classes(scale: float) -> None:
+    for seed, splits in enumerate((1, 3, 10, 20)):
+        for classes in (1, 2, 7):
+            result = inception_score(scale * normal(20, classes, seed), splits=splits)
+            assert 1 - 1e-12 <= result.value <= classes + 1e-12, (classes, splits)
+
+
 def test_inception_score_shuffles_only_when_told() -> None:
     logits = 2 * normal(40, 6, 1)
     whole = inception_score(logits, splits=1).value
@@ -421,6 +429,22 @@ def test_precision_and_recall_by_hand() -> None:
     swapped = precision_recall(reference, generated, k=1)
     assert (swapped.precision, swapped.recall) == (result.recall, result.precision)
     assert astuple(result)[2:] == (1, 4, 4, 4, 4, 1)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_precision_is_recall_with_the_sets_exchanged(k: int) -> None:
+    x, y = correlated(40, 5, 1), torch.cat([correlated(30, 5, 2), correlated(10, 5, 1)[:10]])
+    there, back = precision_recall(x, y, k=k), precision_recall(y, x, k=k)
+    assert (there.precision, there.recall) == (back.recall, back.precision)
+    assert there.precision != there.recall
+
+
+def test_neighbour_scores_do_not_depend_on_the_order() -> None:
+    x, y = correlated(40, 5, 1), correlated(40, 5, 2)
+    mixed_x, mixed_y = shuffled(x, 3), shuffled(y, 4)
+    assert astuple(precision_recall(x, y)) == astuple(precision_recall(mixed_x, mixed_y))
+    once, again = density_coverage(x, y), density_coverage(mixed_x, mixed_y)
+    assert (once.density, once.coverage) == (again.density, again.coverage)
 
 
 def test_density_and_coverage_by_hand() -> None:

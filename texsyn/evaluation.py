@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 import texsyn
+from texsyn.images import InputError
 from texsyn.metrics.sets import Crops, pictures_of
 
 __all__ = ["METRICS", "Crops", "Evaluation", "evaluate", "pictures_of"]
 
 METRICS = ("fid", "fid-inf", "kid", "is", "prdc", "sifid", "rsifid")
+#: score -> the fewest pictures (real, fake) that it can be computed of; prdc takes five neighbours, then three
+LEAST = {"fid": (2, 2), "fid-inf": (2, 20), "kid": (2, 2), "is": (1, 2), "prdc": (6, 4)}
 OnProgress = Callable[[float, str], None]
 
 
@@ -54,14 +57,16 @@ def evaluate(
     """The named scores of fake against real; see pictures_of() for what sets are, METRICS for the names.
 
     weights: the file, else it is looked for (texsyn.weights.find); SiFID needs torchvision's, the others the
-    2015-12-05 network's. net: a network at hand instead. seed: of KID's subsets and rSIFID's weights. Raises
-    ValueError for unknown words, InputError for sets or weights that cannot be used.
+    2015-12-05 network's. net: a network at hand instead. seed: of KID's subsets and rSIFID's weights. Pictures may be
+    of any sizes, and fewer than features. Raises ValueError for unknown words, and for prdc of sets that are hardly
+    more than copies of a few pictures; InputError for sets or weights that cannot be used, too few pictures among it.
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
         raise ValueError(f"metrics={','.join(unknown) or 'none'}: accepted are {', '.join(METRICS)}")
     crops = crops or Crops()
     sets = {"real": pictures_of(real, crops), "fake": pictures_of(fake, crops)}
+    _require_enough(metrics, *(n for _, n, _ in sets.values()))
     scores: dict[str, float] = {}
     details: dict[str, dict[str, Any]] = {}
     record: dict[str, Any] = {"texsyn": texsyn.__version__, "seed": seed}
@@ -74,6 +79,17 @@ def evaluate(
         if name in metrics:
             _by_places(name, sets, (weights, net, device, seed), scores, details)
     return Evaluation(scores, details, record)
+
+
+def _require_enough(metrics: Sequence[str], n_real: int, n_fake: int) -> None:
+    """InputError, before the hour that features take, for sets that are too small for a score or pairs with a rest."""
+    for name in metrics:
+        for side, n, least in zip(("real", "fake"), (n_real, n_fake), LEAST.get(name, (1, 1)), strict=True):
+            if n < least:
+                some = f"{n} picture{'s' * (n != 1)}"
+                raise InputError(f"the {side} set has {some}, and {name} needs at least {least}")
+        if name in ("sifid", "rsifid") and n_real != n_fake:
+            raise InputError(f"{name} compares pictures in pairs, got {n_real} real and {n_fake} fake ones")
 
 
 def _by_vectors(
@@ -104,7 +120,8 @@ def _by_vectors(
         found[side] = features(net, pictures(), taps, resize=resize, on_progress=said)
         done += n
     x, y = found["real"][tap].values, found["fake"][tap].values
-    record |= {"features": found["real"][tap].record() | {"n": [len(x), len(y)]}}
+    notes = [f"{side}: {note}" for side in found for note in found[side][tap].notes]
+    record |= {"features": found["real"][tap].record() | {"n": [len(x), len(y)], "notes": notes}}
 
     def keep(name: str, result: Any, **values: float) -> None:
         scores.update(values or {name: float(result.value)})

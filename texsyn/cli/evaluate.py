@@ -84,6 +84,8 @@ def evaluate(
     if about:
         said = f"tap {about['tap']}, weights {about['weights']} {about['sha256'][:8]}, resize {about['resize']}"
         click.echo(printable(f"{said}, {about['n'][0]} real and {about['n'][1]} fake pictures"))
+        for note in about["notes"]:
+            click.echo(printable(note))
     for detail in found.details.values():
         if "input_range" in detail:
             click.echo(printable(f"{detail['name']}: tap {detail['tap']}, weights {detail['weights']}"))

@@ -100,7 +100,7 @@ def _clean(pixels: np.ndarray, side: int) -> Tensor:
 
 
 def _planes(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]  # a copy: pixels may be read-only
 
 
 #: how a picture becomes the network's input, by name: that of TensorFlow, StyleGAN and torch-fidelity; pytorch-fid's;

@@ -199,7 +199,7 @@ def positions(pixels: np.ndarray, stem: Callable[[Tensor], Tensor], tap: str) ->
             f"a picture of {width}x{height} is too small: the map {tap} has one position at {least}x{least} pixels "
             f"and needs two, {least + stride}x{least}"
         )
-    z = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    z = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None] / 255
     with exact(), torch.inference_mode():
         maps = stem(2 * z - 1)
     if not bool(torch.isfinite(maps).all()):
