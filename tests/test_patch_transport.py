@@ -140,6 +140,15 @@ def test_any_potential_gives_a_lower_bound(size: float) -> None:
         assert raised == pytest.approx(value, rel=1e-4, abs=1e-4 * max(1, size))
 
 
+def test_the_potential_of_a_shift_undoes_it_where_the_nearest_neighbour_does_not() -> None:
+    """Of points in a row, moved by 10: nearest neighbours are 0 away but for the end; all are 10 away."""
+    x = torch.arange(200.0)[:, None]
+    y = x + 10
+    shift, _ = module._potentials(x, y, np.random.default_rng(0), 0, QUICK)
+    assert module._values(x, shift, y).mean() == pytest.approx(100, abs=1e-2)
+    assert module._values(x, 0 * shift, y).mean() < 3
+
+
 def test_patches_that_the_potential_was_fitted_to_flatter() -> None:
     """Why patches are held out: on its own patches psi says more than on others of the same law."""
     x, y, other = (module._floats(patches(grain(40, 40, seed=s))) for s in (0, 1, 2))

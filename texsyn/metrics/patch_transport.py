@@ -303,8 +303,7 @@ def _parts(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarra
 def _potentials(x: Tensor, y: Tensor, rng: np.random.Generator, seed: int, knobs: Knobs) -> tuple[Tensor, Tensor]:
     """Two potentials (M,) on the atoms x (M, D) from patches y (N, D): that of a shift of the mean, and the fitted one.
 
-    A shift by c is undone by psi_j = 2 <c, x_j> with its sign turned: |y - x_j|^2 + 2 <c, x_j> is |y - c - x_j|^2 and
-    something that does not depend on j.
+    A shift by c is undone by psi_j = -2 <c, x_j>: |y - x_j|^2 - psi_j is |y - c - x_j|^2 and what all j share.
     """
     shift = -2 * (x - x.mean(0)) @ (y.mean(0) - x.mean(0))
     some = x[torch.from_numpy(rng.permutation(len(x))[: knobs.n_solved])]
