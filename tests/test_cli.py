@@ -36,7 +36,7 @@ from texsyn.models import METHODS
 
 VERBS = (
     "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web",
-    "verify", "weights", "eval", "compare",
+    "verify", "weights", "eval", "compare", "train",
 )  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")
@@ -141,6 +141,8 @@ def test_no_arguments_show_help_with_an_example_that_works(run: Run) -> None:
 def smaller(command: str) -> list[str]:
     """A command of the help, at sizes for a test."""
     command = re.sub(r"\b[0-9]+x[0-9]+\b", "24x20", command).replace(":256", ":48").replace("rock_big.png", "big.png")
+    if command.startswith("texsyn train"):
+        command += " --steps 2" + "".join(f" --set {s}" for s in SETTINGS["gotex-net"])
     return shlex.split(command)[1:]
 
 

@@ -57,6 +57,7 @@ class Run:
     folder: Path
     about: Mapping[str, Any]
     resume: bool = False
+    overwrite: bool = False
     log_every: int = 20
     sample_every: int = 500
     save_every: int = 250
@@ -190,8 +191,8 @@ class _Files:
             self.saved = done
             self._cut_log(done)
             return done
-        if (folder / CHECKPOINT).exists():
-            raise OutputExists(f"{folder}: holds a run; resume it, or ask for overwriting to replace it")
+        if (folder / CHECKPOINT).exists() and not self.run.overwrite:
+            raise OutputExists(f"{folder}: holds a training run; resume it, or ask for overwriting to replace it")
         make_folder(folder)
         write_atomically(folder / CONFIG, (json.dumps(about, indent=1) + "\n").encode(), overwrite=True)
         self._cut_log(-1)
@@ -262,6 +263,18 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made ({e.strerror})") from e
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: may not be written to")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What the run in a folder is about, as its config.json says; InputError where that is no such file."""
+    path = folder / CONFIG
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(about["config"], dict) or not isinstance(about["seed"], int):
+            raise ValueError("config or seed is of the wrong type")
+    except (OSError, ValueError, LookupError, TypeError) as e:
+        raise InputError(f"{path}: cannot be read, so there is nothing to resume ({_one_line(e)})") from e
+    return dict(about)
 
 
 def read_checkpoint(folder: Path, about: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:

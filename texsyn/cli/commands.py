@@ -355,6 +355,7 @@ from texsyn.cli import render as _render  # noqa: E402, F401
 from texsyn.cli import repro as _repro  # noqa: E402, F401
 from texsyn.cli import synth as _synth  # noqa: E402, F401
 from texsyn.cli import tileable as _tileable  # noqa: E402, F401
+from texsyn.cli import train as _train  # noqa: E402, F401
 from texsyn.cli import verify as _verify  # noqa: E402, F401
 from texsyn.cli import web as _web  # noqa: E402, F401
 from texsyn.cli import weights as _weights  # noqa: E402, F401
