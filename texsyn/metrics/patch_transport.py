@@ -13,7 +13,7 @@ cells; psi comes from some, the estimate from others, and margins between them k
 the coarsest scales cells are hardly larger than patches, and some do share.)
 
 All of the exemplar's patches are atoms, up to MAX_ATOMS; beyond that one of each cell of a grid, and n_atoms < of_atoms
-says so: both bounds are then for the law of the atoms. Some random atoms will not do: from 1000 of them a grass is 25
+says so: both bounds are then for the law of the atoms. Some random atoms will not do: from 1000 of them a grass is 24
 grey levels away, though it is the picture that they were taken from. But `solve` would need far more patches than a
 picture has to rule so many, so it runs on some, and psi of any atom x is the price at which it begins to win fitted
 patches, min_i |y_i - x|^2 - phi_i. How much of that psi is used, and how much of a mere shift of the mean, is tried on
@@ -75,7 +75,9 @@ class Bracket:
     """Both bounds between two pictures at one scale; squares are in grey levels^2, the rest in grey levels."""
 
     lower_squared: float  #: the estimate; below 0 by noise, or where psi suits the held-out patches worse than none
-    lower_squared_error: float  #: its standard error, by cells
+    lower_squared_error: (
+        float  #: its standard error, by cells; another seed may choose another psi, hence another bound
+    )
     upper: float
     n: int  #: patches of either side of the assignment
     n_atoms: int  #: patches of the exemplar
