@@ -4,8 +4,9 @@
 
 Exemplars and degradations are those of bench_response.py. Per scale: the bounds of texsyn.metrics.patch_transport with
 the standard error of the lower one, PSW, and texsyn.ot.auction's certified interval between the empirical laws of the
-patches of that scale (as `texsyn verify`, but 7x7 patches of the box pyramid; of more than 4,096 so many at random). `seeds` repeats some rows with other seeds: what the numbers vary by. `potentials` shows, for the first
-scale of a grass, what a bound against some random atoms would have said about the very picture they are from.
+patches of that scale (as `texsyn verify`, but 7x7 patches of the box pyramid; of more than 4,096 so many at random).
+`seeds` repeats some rows with other seeds: what the numbers vary by. `potentials` shows, for the first scale of a
+grass, what a bound against some random atoms would have said about the very picture they are from.
 """
 
 from __future__ import annotations
