@@ -220,10 +220,8 @@ class _Files:
 
         state = {name: t.detach().cpu().contiguous().clone() for name, t in trainee.state().items()}
         for name, t in state.items():
-            if t.is_floating_point() and not bool(t.isfinite().all()):
-                raise FloatingPointError(
-                    f"{name} has no finite value at step {done}; the checkpoint of step {self.saved} stays"
-                )
+            if t.is_floating_point() and bool(t.isnan().any()):
+                raise FloatingPointError(f"{name} is nan at step {done}; the checkpoint of step {self.saved} stays")
         header = json.dumps({"format": FORMAT, "step": done, "about": dict(self.run.about)})
         write_atomically(
             self.run.folder / CHECKPOINT, safetensors_bytes(state, metadata={"texsyn-run": header}), overwrite=True

@@ -94,12 +94,12 @@ class Generator(nn.Module, ABC):
 
     @property
     def halo(self) -> int:
-        """How far, in output pixels, a pixel looks for noise on the endless plane, at most."""
-        side = 2**self.design.n_levels
-        out, reach = Region(0, 0, 2 * side, 2 * side), 0
-        for k, window in enumerate(self.windows(out)):
-            first, last = window.noise.top * 2**k, window.noise.bottom * 2**k
-            reach = max(reach, -first, last - 2 * side)
+        """How far, in output pixels, a pixel of the endless plane looks for noise, at most; noise fills its place."""
+        reach = 0
+        for y in range(2 ** (self.design.n_levels - 1)):
+            for k, window in enumerate(self.windows(Region(y, 0, 1, 1))):
+                first, last = window.noise.top * 2**k, window.noise.bottom * 2**k - 1
+                reach = max(reach, y - first, last - y)
         return reach
 
     @abstractmethod

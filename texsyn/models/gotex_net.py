@@ -18,8 +18,10 @@ the exemplar, and are softer than it. Long straight lines bend.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +30,9 @@ from torch import Tensor
 
 from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
 from texsyn.features import PatchPyramid
-from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
+from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit, write_atomically
 from texsyn.models.base import Cancelled, Synthesis, TextureModel, Watch, Window
-from texsyn.models.generators import ARCHITECTURES, Design, Generator, make_generator
+from texsyn.models.generators import ARCHITECTURES, Design, Generator, LevelWindow, make_generator
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.pyramid import level_period
@@ -225,6 +227,32 @@ class GotexNet(TextureModel):
         mean, deviation = (t.to(values.device)[:, None, None] for t in (self.mean, self.deviation))
         return mean + deviation * values
 
+    # ---- the network elsewhere
+
+    def exported(self, size: Size) -> tuple[torch.export.ExportedProgram, list[tuple[int, ...]]]:
+        """The network as a torch.export program for pictures of one size, and the shapes of the noise it takes.
+
+        Inputs are white Gaussian noise, one array (1, noise_channels, h_k, w_k) a level, finest first; the output is
+        (1, channels, height, width) in the exemplar's range, not yet cut to it.
+        """
+        windows = self._network().windows(Region(0, 0, size.height, size.width))
+        shapes: list[tuple[int, ...]] = [
+            (1, self.config.noise_channels, w.noise.height, w.noise.width) for w in windows
+        ]
+        noise = tuple(torch.zeros(shape) for shape in shapes)
+        return torch.export.export(_Alone(self, windows).cpu(), noise), shapes
+
+    def export_onnx(self, path: str | Path, size: Size) -> None:
+        """Write exported(size) as an ONNX file with inputs noise_0 (finest) .. and output picture.
+
+        Needs the packages of `pip install 'texsyn[onnx]'`; raises ImportError without them.
+        """
+        program, shapes = self.exported(size)
+        names = [f"noise_{k}" for k in range(len(shapes))]
+        made = torch.onnx.export(program, (), input_names=names, output_names=["picture"], dynamo=True, verbose=False)
+        assert made is not None
+        write_atomically(path, made.model_proto.SerializeToString())
+
     # ---- files
 
     def tensors(self) -> dict[str, Tensor]:
@@ -264,6 +292,23 @@ def _channels_last(network: Generator) -> Generator:
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
+
+
+class _Alone(torch.nn.Module):
+    """The network of a model for one window, with the colours in it: noise in, pixels out."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, model: GotexNet, windows: list[LevelWindow]) -> None:
+        super().__init__()
+        self.network, self.windows = copy.deepcopy(model._network()), windows
+        self.register_buffer("mean", model.mean[:, None, None])
+        self.register_buffer("deviation", model.deviation[:, None, None])
+
+    def forward(self, *noise: Tensor) -> Tensor:
+        found: Tensor = self.mean + self.deviation * self.network(noise, self.windows)
+        return found
 
 
 class Training:
