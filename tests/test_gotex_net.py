@@ -18,8 +18,10 @@ from texsyn.blocks import ENDLESS, Period
 from texsyn.cli import main
 from texsyn.images import InputError, Picture, Region, Size, load, save
 from texsyn.models.base import Watch
-from texsyn.models.generators import ARCHITECTURES, Design, make_generator
+from texsyn.models.generators import ARCHITECTURES, Design, LevelWindow, make_generator
 from texsyn.models.gotex_net import GotexNet, GotexNetConfig, Training
+from texsyn.noise import NoiseField
+from texsyn.pyramid import level_period
 from texsyn.training import Run
 
 SMALL = GotexNetConfig(
@@ -73,7 +75,7 @@ def test_blocks_are_windows_of_one_function(model: GotexNet) -> None:
     assert network is not None
     windows = network.windows(here)
     with torch.no_grad():
-        at_once = model.coloured(network([noise_of(k, w.noise) for k, w in enumerate(windows)], windows))[0]
+        at_once = model.coloured(network(noise_of(windows), windows))[0]
     in_blocks = model._blocks(5, ENDLESS).window(here)
     np.testing.assert_allclose(at_once.permute(1, 2, 0), in_blocks, atol=2e-5)
 
@@ -82,14 +84,14 @@ class Noise:
     """Noise of a model's plane as tensors."""
 
     def __init__(self, model: GotexNet, seed: int, period: Period) -> None:
-        self.seed, self.period, self.n = seed, period, model.config.noise_channels
+        self.seed, self.period, self.design = seed, period, model.design
 
-    def __call__(self, k: int, region: Region) -> torch.Tensor:
-        from texsyn.noise import NoiseField
-        from texsyn.pyramid import level_period
+    def __call__(self, windows: list[LevelWindow]) -> list[torch.Tensor]:
+        return [self.of(k, windows[k].noise) for k in self.design.noisy]
 
+    def of(self, k: int, region: Region) -> torch.Tensor:
         period = level_period(self.period, k)
-        fields = [NoiseField(self.seed, k, c, period).normal(region) for c in range(self.n)]
+        fields = [NoiseField(self.seed, k, c, period).normal(region) for c in range(self.design.noise_channels)]
         return torch.from_numpy(np.stack(fields))[None]
 
 
@@ -107,7 +109,7 @@ def test_planes_repeat_also_where_a_period_is_no_multiple_of_the_coarsest_place(
     across = Region(height - 9, width - 8, 18, 17)
     windows = network.windows(across, period)
     with torch.no_grad():
-        at_once = model.coloured(network([noise_of(k, w.noise) for k, w in enumerate(windows)], windows))[0]
+        at_once = model.coloured(network(noise_of(windows), windows))[0]
     in_blocks = model._blocks(2, period).window(across)
     np.testing.assert_allclose(at_once.permute(1, 2, 0), in_blocks, atol=2e-5)
 
@@ -117,8 +119,9 @@ def test_the_halo_is_how_far_noise_is_looked_for(model: GotexNet) -> None:
     assert network is not None
     reach = 0
     for x in range(-1000, -960):
-        for k, window in enumerate(network.windows(Region(7, x, 1, 1))):
-            reach = max(reach, x - window.noise.left * 2**k, window.noise.right * 2**k - 1 - x)
+        windows = network.windows(Region(7, x, 1, 1))
+        for k in model.design.noisy:
+            reach = max(reach, x - windows[k].noise.left * 2**k, windows[k].noise.right * 2**k - 1 - x)
     assert reach == model.halo
 
 
@@ -186,9 +189,9 @@ def test_a_stopped_run_keeps_a_model_and_goes_on_to_the_same_bits(tmp_path: Path
 
 def test_it_learns_colours_and_contrast_in_some_steps() -> None:
     exemplar = stripes()
-    config = replace(SMALL, steps=60, channels=8, crop=32)
+    config = replace(SMALL, steps=120, channels=8, crop=32, batch=2)
     training_ = Training(GotexNet(exemplar, config), seed=0)
-    losses = [training_.step(i)["loss"] for i in range(60)]
+    losses = [training_.step(i)["loss"] for i in range(120)]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     made = training_.model().synthesise(Size(64, 64), seed=9).pixels.astype(float)
     assert np.abs(made.mean((0, 1)) - exemplar.pixels.mean((0, 1))).max() < 12
@@ -210,7 +213,7 @@ def test_a_real_training_reaches_the_patches_of_stripes() -> None:
 
 
 def test_settings_out_of_range_are_refused_by_name() -> None:
-    for wrong in ("steps", "crop", "channels", "n_levels", "batch"):
+    for wrong in ("steps", "crop", "channels", "n_levels", "batch", "memory"):
         with pytest.raises(ValueError, match=f"{wrong}=0"):
             GotexNetConfig(**{wrong: 0})
     for name, value in (("learning_rate", 0.0), ("average", 1.0), ("max_minutes", -1.0), ("architecture", "unet")):
@@ -235,7 +238,7 @@ def test_the_exported_network_gives_the_same_picture(model: GotexNet) -> None:
     noise_of, network = Noise(model, 6, ENDLESS), model.generator
     assert network is not None
     windows = network.windows(Region(0, 0, size.height, size.width))
-    noise = [noise_of(k, w.noise) for k, w in enumerate(windows)]
+    noise = noise_of(windows)
     assert [tuple(z.shape) for z in noise] == shapes
     with torch.no_grad():
         made = program.module()(*noise)[0].permute(1, 2, 0)
@@ -251,7 +254,7 @@ def test_the_onnx_file_gives_the_same_picture(model: GotexNet, tmp_path: Path) -
     noise_of, network = Noise(model, 6, ENDLESS), model.generator
     assert network is not None
     windows = network.windows(Region(0, 0, 24, 32))
-    noise = {f"noise_{k}": noise_of(k, w.noise).numpy() for k, w in enumerate(windows)}
+    noise = {f"noise_{k}": z.numpy() for k, z in enumerate(noise_of(windows))}
     assert shapes == {name: z.shape for name, z in noise.items()}
     (made,) = session.run(["picture"], noise)
     plane = model._blocks(6, ENDLESS).window(Region(0, 0, 24, 32))

@@ -7,7 +7,8 @@ noise by its place on an endless grid has an endless plane, any part of which ca
 Two of them:
 
 *modern*: at each level two 3x3 convolutions of what came up and a few channels of white noise; channels double per
-level up to a cap.
+level up to a cap. The finest levels get no noise: with it, whatever is made of grains finds white noise enough, and
+stays there.
 
 *ulyanov*: the texture network of Ulyanov, Lebedev, Vedaldi and Lempitsky 2016, "Texture networks", as Houdard,
 Leclaire, Papadakis and Rabin trained it by transport of patches: noise has a branch of its own at each level, channels
@@ -47,6 +48,8 @@ class Design:
     noise_channels: int
     max_channels: int = 64
     normalised: bool = True
+    #: finest levels that get no noise; of the modern network only
+    quiet_levels: int = 0
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -54,6 +57,13 @@ class Design:
         for name in ("n_levels", "channels", "out_channels", "noise_channels", "max_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} should be at least 1")
+        if not 0 <= self.quiet_levels < self.n_levels:
+            raise ValueError(f"quiet_levels={self.quiet_levels} should be from 0 to below n_levels={self.n_levels}")
+
+    @property
+    def noisy(self) -> range:
+        """The levels that get noise."""
+        return range(self.quiet_levels if self.architecture == "modern" else 0, self.n_levels)
 
 
 @dataclass(frozen=True)
@@ -92,19 +102,24 @@ class Generator(nn.Module, ABC):
             out = below
         return [*found, LevelWindow(out.grow(self.noise_reach))]
 
+    def noise_regions(self, windows: Sequence[LevelWindow]) -> list[Region]:
+        """The regions of noise that forward() takes for these windows."""
+        return [windows[k].noise for k in self.design.noisy]
+
     @property
     def halo(self) -> int:
         """How far, in output pixels, a pixel of the endless plane looks for noise, at most; noise fills its place."""
         reach = 0
         for y in range(2 ** (self.design.n_levels - 1)):
-            for k, window in enumerate(self.windows(Region(y, 0, 1, 1))):
-                first, last = window.noise.top * 2**k, window.noise.bottom * 2**k - 1
+            windows = self.windows(Region(y, 0, 1, 1))
+            for k in self.design.noisy:
+                first, last = windows[k].noise.top * 2**k, windows[k].noise.bottom * 2**k - 1
                 reach = max(reach, y - first, last - y)
         return reach
 
     @abstractmethod
     def forward(self, noise: Sequence[Tensor], windows: Sequence[LevelWindow]) -> Tensor:
-        """Values (B, out_channels, H, W) of noise (B, noise_channels, h_k, w_k), finest level first."""
+        """Values (B, out_channels, H, W) of noise (B, noise_channels, h_k, w_k) for the levels k of design.noisy."""
 
     def convolutions(self) -> list[Convolution]:
         """All of them, in the order of construction."""
@@ -169,15 +184,19 @@ class Modern(Generator):
         sizes = [min(design.channels * 2**k, max(design.max_channels, design.channels)) for k in range(design.n_levels)]
         self.levels = nn.ModuleList()
         for k, n in enumerate(sizes):
-            n_in = design.noise_channels + (sizes[k + 1] if k + 1 < design.n_levels else 0)
+            n_in = (design.noise_channels if k in design.noisy else 0) + (
+                sizes[k + 1] if k + 1 < design.n_levels else 0
+            )
             make = [(n_in, n, 3), (n, n, 3)]
             self.levels.append(nn.Sequential(*(Convolution(a, b, s, design.normalised, 0.2, g) for a, b, s in make)))
         self.out = Convolution(sizes[0], design.out_channels, 1, False, 1.0, g)
 
     def forward(self, noise: Sequence[Tensor], windows: Sequence[LevelWindow]) -> Tensor:
-        x = None
-        for level, z, window in zip(reversed(self.levels), reversed(noise), reversed(windows), strict=True):
-            x = level(z if x is None else torch.cat([raised(x, window), z], 1))
+        x, first = None, self.design.noisy.start
+        for k in reversed(range(len(windows))):
+            parts = [] if x is None else [raised(x, windows[k])]
+            parts += [noise[k - first]] if k >= first else []
+            x = self.levels[k](torch.cat(parts, 1) if len(parts) > 1 else parts[0])
         return self.out(x)
 
 

@@ -55,6 +55,8 @@ class GotexNetConfig:
     channels: int = 16
     max_channels: int = 64
     noise_channels: int = 2
+    #: finest levels without noise, as far as there are coarser ones; with "ulyanov" all have some
+    quiet_levels: int = 2
     #: batch normalisation while it learns; put into the weights afterwards
     normalised: bool = True
     patch_size: int = 4
@@ -62,15 +64,15 @@ class GotexNetConfig:
     n_scales: int = 5
     max_atoms: int = 2000
     #: random patches of each scale that enter a step's gradient
-    n_samples: int = 4096
-    steps: int = 3000
-    batch: int = 2
+    n_samples: int = 2048
+    steps: int = 4000
+    batch: int = 1
     #: side of the pictures that it is trained on
     crop: int = 128
     learning_rate: float = 0.01
     #: psi follows the pictures of so many steps, once every `turn` steps: one batch has too few coarse patches
-    memory: int = 8
-    turn: int = 4
+    memory: int = 16
+    turn: int = 8
     #: share of the past in the running average of the weights that draws the pictures
     average: float = 0.995
     #: 0 for no limit; with one, what is learned depends on the speed of the machine
@@ -84,6 +86,8 @@ class GotexNetConfig:
                            ("batch", 256), ("crop", 2048), ("memory", 1024), ("turn", 1024)):  # fmt: skip
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}={getattr(self, name)} should be from 1 to {most}")
+        if not 0 <= self.quiet_levels <= 10:
+            raise ValueError(f"quiet_levels={self.quiet_levels} should be from 0 to 10")
         if not 2 <= self.patch_size <= 16:
             raise ValueError(f"patch_size={self.patch_size} should be from 2 to 16")
         if not 0 < self.learning_rate <= 1:
@@ -204,10 +208,10 @@ class GotexNet(TextureModel):
 
     def _blocks(self, seed: int, period: Period) -> Blocks:
         """The plane (H, W, C) float32: a block is the same computation whoever asks for it."""
-        network, n_levels, n_noises = self._network(), self.config.n_levels, self.config.noise_channels
+        network, n_noises = self._network(), self.config.noise_channels
         fields = [
             [NoiseField(seed, k, channel, level_period(period, k)) for channel in range(n_noises)]
-            for k in range(n_levels)
+            for k in self.design.noisy
         ]
 
         @one_torch_thread()
@@ -215,8 +219,8 @@ class GotexNet(TextureModel):
         def block(here: Region) -> np.ndarray:
             windows = network.windows(here, period)
             noise = [
-                torch.from_numpy(np.stack([one.normal(w.noise) for one in level], -1)).to(self.device)
-                for level, w in zip(fields, windows, strict=True)
+                torch.from_numpy(np.stack([one.normal(region) for one in level], -1)).to(self.device)
+                for level, region in zip(fields, network.noise_regions(windows), strict=True)
             ]  # (h, w, n): channels last, in which small convolutions are fastest
             values = self.coloured(network([z.permute(2, 0, 1)[None] for z in noise], windows))
             return values[0].permute(1, 2, 0).contiguous().cpu().numpy()
@@ -233,12 +237,13 @@ class GotexNet(TextureModel):
     def exported(self, size: Size) -> tuple[torch.export.ExportedProgram, list[tuple[int, ...]]]:
         """The network as a torch.export program for pictures of one size, and the shapes of the noise it takes.
 
-        Inputs are white Gaussian noise, one array (1, noise_channels, h_k, w_k) a level, finest first; the output is
-        (1, channels, height, width) in the exemplar's range, not yet cut to it.
+        Inputs are white Gaussian noise, (1, noise_channels, h_k, w_k) for each level that has any, finest first; the
+        output is (1, channels, height, width) in the exemplar's range, not yet cut to it.
         """
         windows = self._network().windows(Region(0, 0, size.height, size.width))
         shapes: list[tuple[int, ...]] = [
-            (1, self.config.noise_channels, w.noise.height, w.noise.width) for w in windows
+            (1, self.config.noise_channels, region.height, region.width)
+            for region in self._network().noise_regions(windows)
         ]
         noise = tuple(torch.zeros(shape) for shape in shapes)
         return torch.export.export(_Alone(self, windows).cpu(), noise), shapes
@@ -278,7 +283,7 @@ class GotexNet(TextureModel):
         c = self.config
         return Design(
             c.architecture, c.n_levels, c.channels, self.exemplar.channels, c.noise_channels, c.max_channels,
-            c.normalised,
+            c.normalised, min(c.quiet_levels, c.n_levels - 1),
         )  # fmt: skip
 
 
@@ -359,8 +364,8 @@ class Training:
         """White Gaussian noise (B, n, h_k, w_k) for the training window, finest level first."""
         config = self.of.config
         drawn = (
-            torch.randn(config.batch, w.noise.height, w.noise.width, config.noise_channels, generator=self.random)
-            for w in self.windows
+            torch.randn(config.batch, region.height, region.width, config.noise_channels, generator=self.random)
+            for region in self.network.noise_regions(self.windows)
         )
         return [z.to(self.of.device).permute(0, 3, 1, 2) for z in drawn]
 
@@ -412,7 +417,7 @@ def settle(network: Generator, windows: Sequence[LevelWindow], model: GotexNet) 
     random, n = torch.Generator().manual_seed(0), model.config.noise_channels
     network.to(model.device).train()
     for _ in range(SETTLING if network.design.normalised else 0):
-        shapes = [(2, w.noise.height, w.noise.width, n) for w in windows]
+        shapes = [(2, region.height, region.width, n) for region in network.noise_regions(windows)]
         noise = [torch.randn(shape, generator=random).to(model.device).permute(0, 3, 1, 2) for shape in shapes]
         network(noise, windows)
 
