@@ -26,6 +26,8 @@ class Colours(Features):
     def __init__(self, normalise: bool = False) -> None:
         self.normalise = normalise
 
+    smallest_side = 1
+
     def layers(self, u: Tensor, *, periodic: bool = False) -> list[Layer]:
         return [Layer("colours", as_batch(u), periodic=periodic, normalise=self.normalise)]
 
@@ -210,6 +212,24 @@ def test_random_samples_of_points_estimate_the_value_and_repeat_from_the_state()
     loss.n_samples = 200
     loss.load_state(kept)
     assert float(loss(u)) == values[0]
+
+
+def test_rounded_searches_are_nearly_as_good_and_masks_keep_points_out() -> None:
+    exemplar, u = noise(3, 30, 30), noise(3, 32, 32, seed=1)
+    values = []
+    for rounded in (False, True):
+        loss = TransportLoss(PatchPyramid(4, 2), exemplar, rounded=rounded, tol=0.05, budget=200)
+        loss.improve(u)
+        values.append(float(loss(u)))
+    assert values[1] == pytest.approx(values[0], rel=0.01)
+    usable = torch.ones(30, 30, dtype=torch.bool)
+    usable[:, 20:] = False
+    marked = torch.where(usable, exemplar, torch.tensor(9.0))
+    loss = TransportLoss(PatchPyramid(4, 2), marked, usable=[usable], max_atoms=0)
+    assert [len(p) for p in loss.potentials] == [16 * 27, 6 * 12]  # none within reach of the rest
+    assert all(float(p.y.max()) < 1.01 for p in loss.potentials)
+    with pytest.raises(ValueError, match="nothing of the exemplar"):
+        TransportLoss(Colours(), exemplar, usable=[~torch.ones(30, 30, dtype=torch.bool)])
 
 
 def test_several_exemplars_are_one_law_with_their_shares() -> None:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from texsyn.maps import wrapped
 from texsyn.patches import gather
 from texsyn.pyramid import pyramid
 
@@ -29,8 +30,9 @@ class Layer:
     """A grid of vectors whose w x w windows are the points of a feature.
 
     values (B, C, H, W) may carry gradients. spacing is the distance of grid points and offset the place of the first
-    one's centre, in pixels of the picture. weight is what a loss multiplies this layer by; normalise asks a loss to
-    measure it in units of the exemplar's root-mean-square norm, as features of networks have no unit of their own.
+    one's centre, in pixels of the picture; reach is how far on each side of its centre a vector depends on pixels.
+    weight is what a loss multiplies this layer by; normalise asks a loss to measure it in units of the exemplar's
+    root-mean-square norm, as features of networks have no unit of their own.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Layer:
     periodic: bool = False
     spacing: float = 1.0
     offset: float = 0.0
+    reach: float = 0.0
     weight: float = 1.0
     normalise: bool = False
 
@@ -85,18 +88,17 @@ class Layer:
 
     @property
     def radius(self) -> int:
-        """Pixels on each side of a point's centre that it may depend on: a patch's half and what blurring reaches."""
-        return math.ceil(self.spacing * (self.patch_size - 1) / 2 + 2 * (self.spacing - 1))
+        """Pixels on each side of a point's centre that it may depend on."""
+        return math.ceil(self.reach + self.spacing * (self.patch_size - 1) / 2)
 
     def touching(self, mask: Tensor) -> Tensor:
         """(n,) bool: which points depend on some pixel of mask (H, W) bool, a mask of one picture of the batch."""
-        r = self.radius
-        near = mask[None, None].float()
-        if r:
-            near = F.pad(near, (r,) * 4, mode="circular") if self.periodic and r <= min(mask.shape) else near
-            own = 0 if near.shape[2:] != mask.shape else r
-            near = F.max_pool2d(near, (2 * r + 1, 1), stride=1, padding=(own, 0))
-            near = F.max_pool2d(near, (1, 2 * r + 1), stride=1, padding=(0, own))
+        r, near = self.radius, mask[None, None].float()
+        for axis, kernel in ((2, (2 * r + 1, 1)), (3, (1, 2 * r + 1))):
+            if self.periodic:
+                near = F.max_pool2d(wrapped(near, axis, r, r), kernel, stride=1)
+            else:
+                near = F.max_pool2d(near, kernel, stride=1, padding=(r, 0) if axis == 2 else (0, r))
         return self.sampled(near[0, 0]) > 0
 
     def sampled(self, field: Tensor) -> Tensor:
@@ -114,6 +116,11 @@ class Layer:
 
 class Features(ABC):
     """A feature function; see the module's docstring."""
+
+    @property
+    @abstractmethod
+    def smallest_side(self) -> int:
+        """The shortest side of an open picture that has a point in every layer."""
 
     @abstractmethod
     def layers(self, u: Tensor, *, periodic: bool = False) -> list[Layer]:
@@ -166,7 +173,15 @@ class PatchPyramid(Features):
                 f"got {u.shape[3]}x{u.shape[2]}"
             )
         return [
-            Layer(f"patches {s}", v, self.patch_size, periodic, spacing=2.0**s, weight=1 / self.n_scales)
+            Layer(
+                f"patches {s}",
+                v,
+                self.patch_size,
+                periodic,
+                spacing=2.0**s,
+                reach=2.0 * (2**s - 1),
+                weight=1 / self.n_scales,
+            )
             for s, v in enumerate(pyramid(u, self.n_scales, periodic=periodic))
         ]
 
@@ -183,6 +198,10 @@ class Mixture(Features):
     def __post_init__(self) -> None:
         if not self.parts or any(not weight > 0 for _, weight in self.parts):
             raise ValueError("a mixture needs feature functions with positive weights")
+
+    @property
+    def smallest_side(self) -> int:
+        return max(features.smallest_side for features, _ in self.parts)
 
     def layers(self, u: Tensor, *, periodic: bool = False) -> list[Layer]:
         return [

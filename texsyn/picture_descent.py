@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +29,7 @@ from texsyn.pyramid import down, pyramid
 from texsyn.texture_losses import PART, TextureLoss, TransportLoss
 
 OPTIMISERS = ("auto", "projection", "adam", "lbfgs")
+HELD = 10  # evaluations of a loss that L-BFGS sees unchanged
 N_CONJUGATE = 6  # steps of conjugate gradients a turn: the quadratic's condition number is that of the pyramid
 OnTurn = Callable[[int, float], None]  # (turn, value of the loss)
 
@@ -58,12 +58,17 @@ class Content:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is minimised. known (H, W) bool: pixels that keep the start's value."""
+    """What is minimised. known (H, W) bool: pixels that keep the start's value.
+
+    together: the known part and what is made shall have the exemplar's law together, as where the one is the other's
+    exemplar; else what is made has it alone. (A hole in the dark part of a picture need not hold the light ones.)
+    """
 
     terms: tuple[Term, ...]
     content: Content | None = None
     known: Tensor | None = None
     periodic: bool = True
+    together: bool = False
 
     @property
     def is_quadratic(self) -> bool:
@@ -98,8 +103,8 @@ def descend(
 ) -> Descent:
     """Minimise by Adam (learning rate 0.02 by default) or L-BFGS from u (C, H, W).
 
-    Potentials are brought up to date before every step of Adam, and before every five evaluations of L-BFGS, which
-    takes its objective to stay the same meanwhile. Raises NotFinite.
+    Potentials are brought up to date before every step of Adam. L-BFGS takes its objective to stay the same, so losses
+    hold theirs for HELD evaluations: of transport the assignment, which bounds it from above. Raises NotFinite.
     """
     if optimiser not in ("adam", "lbfgs"):
         raise ValueError(f"optimiser={optimiser!r} is not one of adam, lbfgs")
@@ -129,22 +134,17 @@ def descend(
             if on_turn is not None:
                 on_turn(k, found.values[-1])
     else:
-        for k in range(0, n_steps, 5):
+        for k in range(0, n_steps, HELD):
             improve()
-            frozen = [term.loss.state() for term in problem.terms]
-            lbfgs = torch.optim.LBFGS(
-                [pixels], lr=1.0 if learning_rate is None else learning_rate, max_iter=5, max_eval=7, history_size=10,
-                line_search_fn="strong_wolfe",
-            )  # fmt: skip
-
-            def closure(frozen: Any = frozen) -> Tensor:
-                for term, state in zip(problem.terms, frozen, strict=True):
-                    term.loss.load_state(state)  # the same random directions and samples in all evaluations
-                return evaluate()
-
-            found.values.append(float(lbfgs.step(closure)))
             for term in problem.terms:
-                term.loss.renew()
+                term.loss.hold(pixels.detach(), periodic=problem.periodic)
+            lbfgs = torch.optim.LBFGS(
+                [pixels], lr=1.0 if learning_rate is None else learning_rate, max_iter=HELD, max_eval=2 * HELD,
+                history_size=10, line_search_fn="strong_wolfe",
+            )  # fmt: skip
+            found.values.append(float(lbfgs.step(evaluate)))
+            for term in problem.terms:
+                term.loss.release()
             if on_turn is not None:
                 on_turn(k, found.values[-1])
     found.u = pixels.detach()
@@ -189,6 +189,8 @@ def project(
     features = problem.terms[0].loss.features
     assert isinstance(features, PatchPyramid)
     n_stages = features.n_scales if n_coarse else 1
+    if not bool(u.isfinite().all()):
+        raise NotFinite("the picture to start from has a NaN or an infinite value")
     stages = _stages(u, problem, n_stages)
     found, count = Descent(stages[-1].start), 0
     for number, stage in reversed(list(enumerate(stages))):
@@ -234,6 +236,7 @@ def _stages(u: Tensor, problem: Problem, n: int) -> list[_Stage]:
                 None if content is None else Content(contents[k], content.weight, max(0, content.scale - k)),
                 knowns[k],
                 periodic,
+                problem.together,
             ),
         )
         for k in range(n)
@@ -268,7 +271,8 @@ def _turn(found: Descent, stage: _Stage, features: PatchPyramid, damping: float)
             potential, where = term.loss.potentials[k], _counts(term.where, layer, first, problem.known)
             if where is not None and not bool((where > 0).any()):
                 continue
-            potential.follow(_some_points(layer, where, term.loss))
+            followed = _counts(term.where, layer, first, None) if problem.together else where
+            potential.follow(_some_points(layer, followed, term.loss))
             value, own_rhs, own_cover = vote(layer, potential, where)
             total += term.share / features.n_scales * value
             rhs += term.share * own_rhs
@@ -370,12 +374,15 @@ def _least_squares(u: Tensor, quadratics: Sequence[tuple[float, Tensor, Tensor]]
     step, r = torch.zeros_like(u), -gradient(u, homogeneous=False)
     direction, square = r, float(r.square().sum(dtype=torch.float64))
     for _ in range(N_CONJUGATE):
-        if square == 0:
-            break
         image = gradient(direction, homogeneous=True)
-        length = square / float((direction * image).sum(dtype=torch.float64))
+        bend = float((direction * image).sum(dtype=torch.float64))
+        if not bend > 0:  # there already
+            break
+        length = square / bend
         step = step + length * direction
         r = r - length * image
         before, square = square, float(r.square().sum(dtype=torch.float64))
+        if not square > 0:
+            break
         direction = r + square / before * direction
     return step

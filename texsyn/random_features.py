@@ -119,7 +119,16 @@ class RandomStack(Features):
 
 
 def _layer(name: str, m: Map, weight: float) -> Layer:
-    return Layer(name, m.values, periodic=m.periodic, spacing=m.spacing, offset=m.offset, weight=weight, normalise=True)
+    return Layer(
+        name,
+        m.values,
+        periodic=m.periodic,
+        spacing=m.spacing,
+        offset=m.offset,
+        reach=m.reach,
+        weight=weight,
+        normalise=True,
+    )
 
 
 @lru_cache(maxsize=64)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -81,8 +82,12 @@ class TextureLoss(ABC):
         """Bring what the loss maximises over up to date with pictures u; no gradient."""
         return None
 
-    def renew(self) -> None:
-        """Draw other random directions or samples next time, after load_state() made them the same."""
+    def hold(self, u: Tensor, *, periodic: bool = False) -> None:
+        """Be one fixed smooth function until release(), for optimisers that compare values: nothing is drawn anew."""
+        return None
+
+    def release(self) -> None:
+        """The end of hold()."""
         return None
 
     def state(self) -> dict[str, Tensor]:
@@ -118,8 +123,9 @@ class TransportLoss(TextureLoss):
     """Semi-dual of optimal transport between the points of each layer and atoms of the exemplar's.
 
     max_atoms: at most so many points of the exemplars stand for their law in each layer, drawn once by seed; 0 takes
-    all of them. n_samples: so many random points of the pictures a layer and call; 0 takes all. tol, budget, threads:
-    see Potential. A lower bound of the transport cost onto the atoms at any time, whatever the potentials are.
+    all of them. n_samples: so many random points of the pictures a layer and call; 0 takes all. tol, budget, threads,
+    rounded: see Potential. A lower bound of the transport cost onto the atoms at any time, whatever the potentials are
+    (but for the rounding).
     """
 
     def __init__(
@@ -135,6 +141,7 @@ class TransportLoss(TextureLoss):
         budget: float = 32.0,
         seed: int = 0,
         threads: int = 1,
+        rounded: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__(features, exemplars, shares=shares, usable=usable)
@@ -144,8 +151,10 @@ class TransportLoss(TextureLoss):
         self.potentials = []
         for k in range(len(self.units)):
             y, weights = _atoms(self._targets[k], self.shares, max_atoms, self.generator)
-            self.potentials.append(Potential(y, weights, tol=tol, budget=budget, seed=seed + k, backend=backend))
+            how = {"tol": tol, "budget": budget, "threads": threads, "rounded": rounded, "backend": backend}
+            self.potentials.append(Potential(y, weights, seed=seed + k, **how))  # type: ignore[arg-type]
         self._targets = []  # their points are not needed any more
+        self._held: list[_Sent] | None = None
 
     @torch.no_grad()
     def improve(self, u: Tensor, *, periodic: bool = False) -> None:
@@ -162,10 +171,25 @@ class TransportLoss(TextureLoss):
 
     def values(self, layers: Sequence[Layer]) -> list[Tensor]:
         """The semi-dual value of each layer, a scalar each, differentiable in the layers."""
+        held = self._held or [_Sent(self._some(layer, self.n_samples)) for layer in layers]
         return [
-            _dual_value(layer, unit, potential, self._some(layer, self.n_samples))
-            for layer, unit, potential in zip(layers, self.units, self.potentials, strict=True)
+            _dual_value(layer, unit, potential, sent)
+            for layer, unit, potential, sent in zip(layers, self.units, self.potentials, held, strict=True)
         ]
+
+    @torch.no_grad()
+    def hold(self, u: Tensor, *, periodic: bool = False) -> None:
+        """Keep the atom of every point: a quadratic of the points that is nowhere below the value, and equal at u."""
+        self._held = None
+        layers = self.features.layers(u, periodic=periodic)
+        held = [_Sent(self._some(layer, self.n_samples)) for layer in layers]
+        for layer, unit, potential, sent in zip(layers, self.units, self.potentials, held, strict=True):
+            sent.atoms = []
+            _dual_value(layer, unit, potential, sent)
+        self._held = held
+
+    def release(self) -> None:
+        self._held = None
 
     def residuals(self) -> list[float]:
         """The mass error of each layer as last measured."""
@@ -202,8 +226,16 @@ def _atoms(
     return torch.cat(chosen), torch.cat(weights)
 
 
-def _dual_value(layer: Layer, unit: float, potential: Potential, at: Tensor | None) -> Tensor:
-    value: Tensor = _DualValue.apply(layer.wrapped() * unit, layer.patch_size, potential, at)
+@dataclass
+class _Sent:
+    """Which positions of a layer are looked at (None: all), and, once they are kept, the atoms of each part of them."""
+
+    at: Tensor | None
+    atoms: list[Tensor] | None = None
+
+
+def _dual_value(layer: Layer, unit: float, potential: Potential, sent: _Sent) -> Tensor:
+    value: Tensor = _DualValue.apply(layer.wrapped() * unit, layer.patch_size, potential, sent)
     return value + potential.constant.to(value)
 
 
@@ -211,13 +243,15 @@ class _DualValue(torch.autograd.Function):
     """(1/N) sum_i |x_i - y_sigma(i)|^2 - psi_sigma(i) over windows of values, in parts; sigma is kept."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, w: int, potential: Potential, at: Tensor | None) -> Tensor:
+    def forward(ctx: Any, values: Tensor, w: int, potential: Potential, sent: _Sent) -> Tensor:
         parts, total = [], torch.zeros((), dtype=torch.float64, device=values.device)
-        for here in _parts(values, w, at):
+        for k, here in enumerate(_parts(values, w, sent.at)):
             x = gather(values, w, here)
-            j = potential.assign(x.to(potential.y.dtype))
+            j = sent.atoms[k] if sent.atoms else potential.assign(x.to(potential.y.dtype))
             total += ((x - potential.y[j]).square().sum(1) - potential.psi[j]).sum(dtype=torch.float64)
             parts.append((here, j))
+        if sent.atoms == []:
+            sent.atoms = [j for _, j in parts]
         ctx.n = sum(len(j) for _, j in parts)
         ctx.w, ctx.potential, ctx.parts = w, potential, parts
         ctx.save_for_backward(values)
@@ -264,9 +298,12 @@ class SlicedLoss(TextureLoss):
             raise ValueError(f"n_directions must be 0 (as many as dimensions) or more, got {n_directions}")
         self.n_directions, self.generator = n_directions, torch.Generator().manual_seed(seed % 2**63)
         self._clouds, self._targets = self._targets, []
+        self._held: Tensor | None = None  # the generator's state that calls start from
 
     def __call__(self, u: Tensor, *, periodic: bool = False) -> Tensor:
         total = []
+        if self._held is not None:
+            self.generator.set_state(self._held)
         for layer, unit, clouds in zip(
             self.features.layers(u, periodic=periodic), self.units, self._clouds, strict=True
         ):
@@ -276,6 +313,12 @@ class SlicedLoss(TextureLoss):
             x = (layer.points() * unit @ directions).sort(dim=0).values
             total.append(layer.weight * (x - _quantiles(clouds, self.shares, directions, len(x))).square().mean())
         return torch.stack(total).sum()
+
+    def hold(self, u: Tensor, *, periodic: bool = False) -> None:
+        self._held = self.generator.get_state()
+
+    def release(self) -> None:
+        self._held = None
 
     def state(self) -> dict[str, Tensor]:
         return {"generator": self.generator.get_state()}

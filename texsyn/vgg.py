@@ -121,6 +121,7 @@ class VGG19(Features):
                 periodic=periodic,
                 spacing=m.spacing,
                 offset=m.offset,
+                reach=m.reach,
                 weight=1 / len(self.taps),
                 normalise=True,
             )

@@ -48,7 +48,9 @@ class Potential:
 
     follow() brings it up to date, assign() uses it. tol is the mass error asked for, above the least one that the
     number of points allows; budget the draws an atom that one call of follow may take once there is a potential.
-    threads share out searches for many points; the answers are the same.
+    threads share out searches for many points; the answers are the same. rounded=True searches among 8-bit codes over
+    the range of the atoms, which on some processors is three times faster, and gives an atom that is as good but for
+    the rounding; values and costs are of the numbers themselves.
     Everything random comes from a generator of its own, whose state is part of state().
     """
 
@@ -61,13 +63,19 @@ class Potential:
         budget: float = 32.0,
         seed: int = 0,
         threads: int = 1,
+        rounded: bool = False,
         backend: str = "auto",
     ) -> None:
         if not 0 < tol < 2 or not budget > 0:
             raise ValueError(f"tol must be between 0 and 2 and budget positive, got {tol} and {budget}")
         self.y, self.weights, _ = unique_atoms(y, weights)
         self.tol, self.budget, self.threads = tol, budget, threads
-        self.index = NearestIndex(self.y, backend=backend)
+        low, high = float(self.y.min()), float(self.y.max())
+        #: (least value, codes a unit) of what is searched, or None for the numbers themselves
+        self._codes = (low, 255 / (high - low)) if rounded and high > low and self.y.shape[1] < 512 else None
+        self._unit = self._codes[1] ** 2 if self._codes else 1.0  # of squared distances there
+        self._atoms = self._searched(self.y)
+        self.index = NearestIndex(self._atoms, backend=backend, centre=self._codes is None)
         self.generator = torch.Generator().manual_seed(seed % 2**63)
         self.psi = torch.zeros_like(self.weights)
         self.step = 0.0  #: c / sqrt(t), in units of cost times atoms; 0 before the first follow()
@@ -82,7 +90,13 @@ class Potential:
 
     def assign(self, x: Tensor) -> Tensor:
         """The atom that each row of x (N, D) goes to, int64 (N,)."""
-        return self.index.argmin(x, check=False, threads=self.threads)
+        return self.index.argmin(self._searched(x), check=False, threads=self.threads)
+
+    def _searched(self, x: Tensor) -> Tensor:
+        if self._codes is None:
+            return x
+        low, gain = self._codes
+        return ((x - low) * gain).round_().clamp_(0, 255).sub_(128)
 
     @property
     def constant(self) -> Tensor:
@@ -126,30 +140,31 @@ class Potential:
 
     def _solve(self, x: Tensor) -> float:
         found = solve(
-            from_points(x),
-            self.y,
+            from_points(self._searched(x)),
+            self._atoms,
             self.weights,
             tol=self.tol,
             batch=BATCH,
             generator=self.generator,
             backend=self.index.backend,
+            centre=self._codes is None,
         )
         self.n_draws += found.n_samples
-        self._set(found.psi)
+        self._set(found.psi / self._unit)
         self.step, self.round = found.step / math.sqrt(1 + found.n_samples / BATCH), ROUND
         return self._look(x)
 
     def _ascend(self, x: Tensor) -> int:
         """A round of averaged ascent over random batches of x; how many points it saw."""
         psi, average, seen = self.psi.clone(), self.psi.clone(), 0
-        unit = self.step * max(self.cost, self._least) * len(self)
+        unit, points = self.step * max(self.cost, self._least) * len(self), self._searched(x)
         order = torch.randperm(len(x), generator=self.generator).to(x.device)
         while seen < self.round * BATCH:
             at = seen % len(x)
             if at == 0 and seen:
                 order = torch.randperm(len(x), generator=self.generator).to(x.device)
-            batch = x[order[at : at + BATCH]]
-            self.index.set_bias(psi, check=False)
+            batch = points[order[at : at + BATCH]]
+            self.index.set_bias(psi * self._unit, check=False)
             j = self.index.argmin(batch, check=False)
             mass = torch.bincount(j, minlength=len(self)).to(psi) / len(batch)
             psi.add_(self.weights - mass, alpha=unit)
@@ -160,7 +175,7 @@ class Potential:
 
     def _set(self, psi: Tensor) -> None:
         self.psi = psi.to(self.weights) - psi.mean()
-        self.index.set_bias(self.psi, check=False)
+        self.index.set_bias(self.psi * self._unit, check=False)
 
     def state(self) -> dict[str, Tensor]:
         """What must be kept to go on with the same bits."""
@@ -176,7 +191,7 @@ class Potential:
         if state["psi"].shape != self.psi.shape or state["numbers"].shape != (5,):
             raise ValueError(f"a state of {len(state['psi'])} atoms is not one of these {len(self)}")
         self.psi = state["psi"].to(self.weights).clone()
-        self.index.set_bias(self.psi)
+        self.index.set_bias(self.psi * self._unit)
         self.step, steps, self.cost, self.residual, n_draws = state["numbers"].tolist()
         self.round, self.n_draws = int(steps), int(n_draws)
         self.generator.set_state(state["generator"].cpu())
