@@ -183,7 +183,7 @@ class Gotex(TextureModel):
         given = self.material.shares or (1 / self.material.n_exemplars,) * self.material.n_exemplars
 
         def loss(which: list[int], shares: list[float]) -> TextureLoss:
-            exemplars, usable = [self._planes[k] for k in which], [self._usable[k] for k in which]
+            exemplars, usable = [self._known_planes(k) for k in which], [self._usable[k] for k in which]
             try:
                 return make_loss(self.config, features, exemplars, shares=shares, usable=usable, seed=seed, **more)
             except ValueError as error:
