@@ -1,6 +1,6 @@
-"""Makes the contact sheets of README.md's section "For artists": what went in, what came out, and one failure each.
+"""Makes the contact sheets of README.md's sections "For artists" and "Methods": what went in, what came out, a failure.
 
-    python docs/make_artist_pictures.py [maps fill numbers mix style variety]
+    python docs/make_artist_pictures.py [maps fill numbers mix style variety gotex]
 
 All exemplars are formulas or pictures that come with scikit-image: brick, gravel, grass, camera, chelsea (CC0), and
 text (public domain). The grey ones are tinted by a formula where colour tells more.
@@ -228,7 +228,37 @@ def variety() -> Iterator[Row]:
     ]
 
 
-SHEETS: dict[str, Callable[[], Iterator[Row]]] = {f.__name__: f for f in (maps, fill, numbers, mix, style, variety)}
+# ------------------------------------------------------------------------------------------------------------ gotex
+
+
+def gotex() -> Iterator[Row]:
+    """Blended pictures: larger, between two, fading, drawn, filled; and writing, which no patch law can spell."""
+    brick, gravel = tinted("skimage:brick:128", RED), tinted("skimage:gravel:128", SAND)
+    how: dict[str, Any] = {"method": "gotex"}
+    yield [
+        panel
+        for one in (brick, gravel)
+        for panel in (("in", one), ("out", made(one, "240x160", **how)))
+    ]  # fmt: skip
+    ramp = np.tile(np.linspace(255, 0, 384).astype(np.uint8), (160, 1))
+    yield [
+        ("--mix-map: from white to black", made([brick, gravel], mix_map=ramp, **how)),
+        ("--morph 0.5", made([brick, gravel], "190x160", morph=0.5, **how)),
+        ("--symmetry turns", made(brick, "190x160", symmetry="turns", **how)),
+    ]
+    camera = load("skimage:camera").pixels[::2, ::2][10:186, 30:206]
+    text = load("skimage:text").pixels[:, 100:260]
+    yield [
+        ("--target", camera),
+        ("gravel, --strength 0.5", made(gravel, target=camera, strength=0.5, **how)),
+        ("in: handwriting", text),
+        ("out: no letters", made(text, "220x176", **how)),
+    ]
+
+
+SHEETS: dict[str, Callable[[], Iterator[Row]]] = {
+    f.__name__: f for f in (maps, fill, numbers, mix, style, variety, gotex)
+}
 if __name__ == "__main__":
     for name in sys.argv[1:] or SHEETS:
         path = Path(__file__).with_name(f"{name}.webp")

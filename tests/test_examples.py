@@ -100,7 +100,9 @@ def test_readmes_other_commands_are_known_verbs_and_options() -> None:
 
 
 def artists_commands() -> list[str]:
-    section = README.partition("## For artists")[2].partition("\n## ")[0]
+    section = "".join(
+        README.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in ("For artists", "Methods")
+    )
     return [line for block in re.findall(r"```\n(.+?)```", section, re.S) for line in block.splitlines()]
 
 

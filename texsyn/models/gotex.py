@@ -208,8 +208,8 @@ class Gotex(TextureModel):
         content = None
         if order.target is not None:
             picture = in_colours_of(self._planes[0], _seen(order.target)).to(self.device)
-            weight = order.strength / max(1e-3, 1 - order.strength)
-            content = Content(picture, weight * len(picture) * self.config.patch_size**2 / self.config.n_scales)
+            weight = order.strength / max(1e-3, 1 - order.strength)  # at 0.5 as much as patches of all scales together
+            content = Content(picture, weight * len(picture) * self.config.patch_size**2)
         known = None if order.hole is None else torch.from_numpy(~order.hole).to(self.device)
         wraps = tile == "xy" or (order.hole is None and order.target is None)
         own = known is not None and self.material.n_exemplars == 1
@@ -290,14 +290,12 @@ def _usable(sheet: Sheet, device: torch.device) -> Tensor | None:
 def in_colours_of(exemplar: Tensor, target: Tensor, n_tones: int = 64) -> Tensor:
     """target (c, H, W) repainted (C, H, W): each pixel takes the mean colour of the exemplar's pixels of its rank.
 
-    Ranks are those of brightness, the mean of the channels; the exemplar's is read at a quarter of its size.
+    Ranks are those of brightness, the mean of the channels; the exemplar's is read at half its size.
 
     >>> in_colours_of(torch.tensor([[[0.0, 1.0]]]).repeat(1, 4, 2), torch.tensor([[[0.2, 0.3]]])).shape
     torch.Size([1, 1, 2])
     """
-    coarse = exemplar
-    for _ in range(2):
-        coarse = down(coarse)
+    coarse = down(exemplar)
     colours = coarse.flatten(1)[:, coarse.mean(0).flatten().argsort()]
     tones = torch.stack([part.mean(1) for part in colours.tensor_split(min(n_tones, colours.shape[1]), 1)], 1)
     light = target.mean(0).flatten()
