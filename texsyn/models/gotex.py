@@ -9,7 +9,7 @@ turn. Patches go down by projection instead of Adam, and scale by scale before a
 Gaussian texture instead of white noise: it has the colours and the grain already. Pyramids are our binomial ones.
 
 Pictures wrap on both axes, so every one of them tiles; odd sides have one irregular step of the coarse scales at the
-wrap. Fillings keep the borders of their picture. Nothing is copied: pixels are means of the votes of patches, so there
+wrap. Pictures that obey a hole, a target or a map of shares wrap only where they are asked to. Nothing is copied: pixels are means of the votes of patches, so there
 is some blur, and no map of coordinates. Colours with alpha are compared as colours times alpha.
 """
 
@@ -162,8 +162,9 @@ class Gotex(TextureModel):
         """One picture; order: what it shall be besides. Raises ValueError for orders that the settings cannot meet."""
         watch, order, threads = watch or Watch(), order or Order(), torch.get_num_threads()
         period_of(tile, size)  # refuses unknown names; these pictures wrap on both axes anyway
-        if order.hole is not None and tile not in ("none", "xy"):
-            raise ValueError(f"tile={tile!r}: gotex fills with tile none or xy")
+        obeys = any(one is not None for one in (order.hole, order.target, order.places))
+        if obeys and tile not in ("none", "xy"):
+            raise ValueError(f"tile={tile!r}: gotex obeys holes, targets and maps of shares with tile none or xy")
         with one_torch_thread():
             watch.step(0.0, str(size))
             features, inner = self._features(size)
@@ -211,7 +212,7 @@ class Gotex(TextureModel):
             weight = order.strength / max(1e-3, 1 - order.strength)  # at 0.5 as much as patches of all scales together
             content = Content(picture, weight * len(picture) * self.config.patch_size**2)
         known = None if order.hole is None else torch.from_numpy(~order.hole).to(self.device)
-        wraps = tile == "xy" or (order.hole is None and order.target is None)
+        wraps = tile == "xy" or all(one is None for one in (order.hole, order.target, order.places))
         own = known is not None and self.material.n_exemplars == 1
         return Problem(tuple(terms), content, known, wraps, together=own)
 
