@@ -9,8 +9,9 @@ turn. Patches go down by projection instead of Adam, and scale by scale before a
 Gaussian texture instead of white noise: it has the colours and the grain already. Pyramids are our binomial ones.
 
 Pictures wrap on both axes, so every one of them tiles; odd sides have one irregular step of the coarse scales at the
-wrap. Pictures that obey a hole, a target or a map of shares wrap only where they are asked to. Nothing is copied: pixels are means of the votes of patches, so there
-is some blur, and no map of coordinates. Colours with alpha are compared as colours times alpha.
+wrap. Those that obey a hole, a target or a map of shares wrap only where they are asked to. Nothing is copied: pixels
+are means of the votes of patches, so there is some blur, and no map of coordinates. Colours with alpha are compared as
+colours times alpha.
 """
 
 from __future__ import annotations
