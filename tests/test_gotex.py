@@ -275,6 +275,27 @@ def test_vgg_without_weights_says_what_to_supply(monkeypatch: pytest.MonkeyPatch
         texsyn.synth(np.zeros((64, 64, 3), np.uint8), (64, 64), method="gotex", features="vgg19")
 
 
+@pytest.mark.slow  # VGG-19 has 20 million weights, random ones too
+@pytest.mark.parametrize("layout", ["torchvision", "gatys"])
+def test_vgg_features_from_files_of_both_layouts_lead_to_pictures(layout: str, tmp_path) -> None:
+    from safetensors.torch import save_file
+
+    generator, state, n_in, place = torch.Generator().manual_seed(0), {}, 3, 0
+    for block, (n, n_out) in enumerate(((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)), 1):
+        for i in range(1, n + 1):
+            key = f"features.{place}" if layout == "torchvision" else f"conv{block}_{i}"
+            state[f"{key}.weight"] = torch.randn(n_out, n_in, 3, 3, generator=generator) * (2 / (9 * n_in)) ** 0.5
+            state[f"{key}.bias"] = torch.zeros(n_out)
+            n_in, place = n_out, place + 2
+        place += 1  # the pool
+    save_file(state, tmp_path / "vgg.safetensors")
+    how = {"features": "vgg19@relu1_1,relu2_1", "weights_file": str(tmp_path / "vgg.safetensors"), "n_steps": 20}
+    made = texsyn.synth("skimage:brick:64", (48, 64), method="gotex", seed=1, max_atoms=500, **how)
+    about = made.recipe["evidence"][0]
+    assert len(about["features"]["sha256"]) == 64
+    assert about["loss"][-1] < about["loss"][0]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -66,7 +66,7 @@ class GotexConfig:
     n_coarse: int = 8
     start: str = "gaussian"
     #: where the features have weights: their file; empty looks where `texsyn weights` does
-    weights: str = ""
+    weights_file: str = ""
 
     def __post_init__(self) -> None:
         for name, known in (("loss", LOSSES), ("optimiser", OPTIMISERS), ("start", STARTS)):
@@ -235,7 +235,7 @@ class Gotex(TextureModel):
             from texsyn.feature_names import features_of
 
             features = features_of(
-                config.features, channels=self.exemplar.channels, weights=config.weights or None,
+                config.features, channels=self.exemplar.channels, weights=config.weights_file or None,
                 patch_size=config.patch_size, n_scales=n_scales,
             )  # fmt: skip
             least = max(least, features.smallest_side)
@@ -346,10 +346,9 @@ def minimise(start: Tensor, problem: Problem, config: GotexConfig, watch: Watch)
 
 
 def evidence(found: Descent, problem: Problem, size: Size) -> list[dict[str, Any]]:
-    """What a recipe keeps of a descent: the loss at the start and at the end, and mass errors of each layer."""
-    about: list[dict[str, Any]] = [
-        {"size": str(size), "turns": len(found.values), "loss": [round(v, 6) for v in found.values[-3:]]}
-    ]
+    """What a recipe keeps of a descent: the last losses, the features with any weights' hash, mass errors."""
+    whole = {"size": str(size), "turns": len(found.values), "loss": [round(v, 6) for v in found.values[-3:]]}
+    about: list[dict[str, Any]] = [whole | {"features": problem.terms[0].loss.features.describe()}]
     for term in problem.terms:
         if isinstance(term.loss, TransportLoss):
             for k, potential in enumerate(term.loss.potentials):
