@@ -119,6 +119,20 @@ def test_potentials_of_2000_atoms_reach_a_mass_error_below_a_tenth() -> None:
     assert potential.n_draws - spent < spent / 2
 
 
+def test_fewer_points_than_atoms_are_followed_without_starting_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, solved = torch.Generator().manual_seed(0), []
+    y, x = torch.randn(600, 8, generator=generator), torch.randn(200, 8, generator=generator)
+    solve = Potential._solve
+    monkeypatch.setattr(Potential, "_solve", lambda self, cloud: solved.append(1) or solve(self, cloud))
+    potential = Potential(y)
+    for k in range(4):
+        potential.follow(x + 0.01 * k)
+    assert potential.residual > 1.3  # the least there is
+    assert len(solved) == 1
+    potential.follow(x + 9)
+    assert len(solved) == 2
+
+
 def test_a_potential_goes_on_with_the_same_bits_from_its_state() -> None:
     generator = torch.Generator().manual_seed(1)
     y, clouds = torch.randn(150, 5, generator=generator), torch.randn(4, 1000, 5, generator=generator)

@@ -26,7 +26,7 @@ from texsyn.features import Layer, PatchPyramid
 from texsyn.ot.potentials import Potential
 from texsyn.patches import gather
 from texsyn.pyramid import down, pyramid
-from texsyn.texture_losses import PART, TextureLoss, TransportLoss
+from texsyn.texture_losses import FOLLOWED, PART, TextureLoss, TransportLoss
 
 OPTIMISERS = ("auto", "projection", "adam", "lbfgs")
 HELD = 10  # evaluations of a loss that L-BFGS sees unchanged
@@ -299,7 +299,7 @@ def _counts(where: Tensor | None, layer: Layer, stage: int, known: Tensor | None
 
 
 def _some_points(layer: Layer, where: Tensor | None, loss: TransportLoss) -> Tensor:
-    n = min(layer.n_points, 2**14)
+    n = min(layer.n_points, FOLLOWED)
     if where is not None:
         at = torch.multinomial(where.cpu().double(), n, replacement=True, generator=loss.generator)
     elif n < layer.n_points:

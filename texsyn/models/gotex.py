@@ -16,8 +16,9 @@ colours times alpha.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.picture_descent import OPTIMISERS, Content, Descent, Problem, Term, descend, project
 from texsyn.pyramid import down
-from texsyn.texture_losses import GramLoss, SlicedLoss, TextureLoss, TransportLoss
+from texsyn.texture_losses import FOLLOWED, GramLoss, SlicedLoss, TextureLoss, TransportLoss
 
 LOSSES = ("transport", "sliced", "gram")
 STARTS = ("gaussian", "noise")
@@ -94,6 +95,7 @@ class GotexConfig:
         return "projection" if self.features == "patches" and self.loss == "transport" else "lbfgs"
 
 
+VOTE_SECONDS = 1.5e-6  # a pixel, channel and turn, with the conjugate gradients
 DEFAULT_STEPS = {"projection": 10, "adam": 300, "lbfgs": 200}
 
 
@@ -178,6 +180,33 @@ class Gotex(TextureModel):
             pixels[~order.hole] = self.exemplar.pixels[~order.hole]
         watch.step(1.0, "done")
         return Synthesis(pixels, None, evidence(found, problem, inner))
+
+    def estimate_seconds(self, size: Size) -> float | None:
+        if self.config.descent != "projection":
+            return None
+        features, size = self._features(size)
+        assert isinstance(features, PatchPyramid)
+        with one_torch_thread():
+            loss = make_loss(
+                self.config, replace(features, n_scales=1), [self._known_planes(0)], usable=self._usable[:1]
+            )
+            assert isinstance(loss, TransportLoss)
+            potential = loss.potentials[0]
+            points = potential.y[:1024].repeat(-(-1024 // len(potential)), 1)[:1024] + 0.01
+            potential.assign(points)  # compiles
+            began = time.perf_counter()
+            potential.assign(points)
+            per_point = (time.perf_counter() - began) / len(points)
+        seconds, exemplar = 0.5, min(sheet.size.pixels for sheet in self.material.sheets)
+        for stage in range(features.n_scales):
+            turns = self.config.n_coarse if stage else self.config.n_steps or DEFAULT_STEPS["projection"]
+            for level in range(stage, features.n_scales):
+                n = size.pixels / 4**level
+                atoms = min(len(potential), exemplar / 4**level)
+                followed = min(n, FOLLOWED) * 3 + self.config.budget * atoms / 2  # looks, and ascents
+                share = atoms / len(potential)
+                seconds += turns * ((n + followed) * share * per_point + n * self.exemplar.channels * VOTE_SECONDS)
+        return seconds * len(self.material.sheets) if self.material.shares else seconds
 
     def _problem(self, features: Features, size: Size, order: Order, seed: int, tile: str, threads: int) -> Problem:
         more = {"threads": threads} if self.config.loss == "transport" else {}

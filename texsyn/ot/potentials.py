@@ -25,7 +25,7 @@ __all__ = ["Potential", "least_mass_error"]
 BATCH = 512
 ROUND = 16  # batches between two looks at the mass error, at first; a look costs a search for all points
 LONGEST = 256  # batches of a round
-LOST = 1.0  # mass error from which on the source has moved so far that the old potential is no start
+LOST = 0.5  # of the way from the least mass error to the greatest, 2: there the old potential is no start
 LEAST_DRAWS = 8192  # of a call: with few atoms a budget a head is nothing
 FLOOR = 0.02  # least unit of a step, in the variance of the atoms: costs fall to nothing where the source fits
 
@@ -111,9 +111,10 @@ class Potential:
         smaller step. Solved from nothing the first time, and where the source has moved out of reach.
         """
         x = x.detach().to(self.y)
-        aim = self.tol + least_mass_error(len(x), len(self))
+        least = least_mass_error(len(x), len(self))
+        aim = self.tol + least
         value = self._look(x) if self.step else 0.0
-        if self.residual > LOST:
+        if not self.step or self.residual > least + LOST * (2 - least):
             value = self._solve(x)
         spent, limit = 0, max(LEAST_DRAWS, self.budget * len(self))
         while self.residual > aim and spent < limit:
