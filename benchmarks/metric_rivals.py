@@ -29,7 +29,7 @@ from texsyn.evaluation import evaluate
 from texsyn.images import Picture, save
 from texsyn.metrics.inception import features, from_state_dict
 from texsyn.metrics.kid import kid
-from texsyn.metrics.neighbours import density_coverage, precision_recall
+from texsyn.metrics.neighbours import neighbour_scores
 from texsyn.metrics.sifid import sifid
 
 random_weights = runpy.run_path(
@@ -270,7 +270,7 @@ def bench_heads(x: Tensor, y: Tensor, size: int) -> dict[str, Any]:
     jobs: dict[str, Job] = {
         "ours, prdc": lambda: [
             float(v)
-            for r in (precision_recall(x, y, k=k), density_coverage(x, y, k=k))
+            for r in neighbour_scores(x, y, k=(k, k))
             for v in (getattr(r, name) for name in ("precision", "recall", "density", "coverage") if hasattr(r, name))
         ],
         "ours, kid": lambda: kid(x, y, size=size).value,

@@ -13,7 +13,7 @@ from torch import Tensor
 from texsyn.metrics.frechet import Gaussian, fid_infinity, frechet, frechet_from_statistics, sifid_distance
 from texsyn.metrics.inception_score import inception_score
 from texsyn.metrics.kid import kid
-from texsyn.metrics.neighbours import density_coverage, precision_recall, radii
+from texsyn.metrics.neighbours import density_coverage, neighbour_scores, precision_recall, radii
 
 DOUBLE = torch.float64
 
@@ -509,6 +509,23 @@ def test_products_only_sort_out_the_clear_pairs(case: str) -> None:
         assert result.precision == float((distances(y, balls_x) <= r_x).any(1).double().mean())
         assert result.recall == float((distances(x, balls_y) <= r_y).any(1).double().mean())
         assert density_coverage(y, x, k=k).density == float((distances(y, balls_x) <= r_x).sum()) / (90 * k)
+
+
+@pytest.mark.parametrize("block", [1, 700, 1 << 21])
+def test_all_four_scores_at_once_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr("texsyn.metrics.neighbours.BLOCK", block)
+    x, y = correlated(40, 5, 1), torch.cat([correlated(40, 5, 1)[:20], correlated(50, 5, 2), correlated(9, 5, 2)])
+    for generated, reference in ((y, x), (x, y), ((2 * y).round(), (2 * x).round())):
+        for k in ((3, 5), (5, 1), (2, 2)):
+            apart = (
+                precision_recall(generated, reference, k=k[0], allow_unequal=True),
+                density_coverage(generated, reference, k=k[1], allow_unequal=True),
+            )
+            assert neighbour_scores(generated, reference, k=k, allow_unequal=True) == apart
+    with pytest.raises(ValueError, match="k=5 needs at least 6 distinct samples in reference, got 4"):
+        neighbour_scores(x, x[:4].repeat(10, 1))
+    with pytest.raises(ValueError, match="40 generated and 79 reference samples"):
+        neighbour_scores(x, y)
 
 
 def test_repeated_references_do_not_shrink_the_balls() -> None:

@@ -105,7 +105,7 @@ def _by_vectors(
     from texsyn.metrics.inception import features, inception
     from texsyn.metrics.inception_score import inception_score
     from texsyn.metrics.kid import kid
-    from texsyn.metrics.neighbours import density_coverage, precision_recall
+    from texsyn.metrics.neighbours import neighbour_scores
 
     weights, tap, resize, net, device, seed = how
     net = net if net is not None else inception("fid", weights, device=device)
@@ -137,7 +137,7 @@ def _by_vectors(
         logits = found["fake"]["logits"].values
         keep("is", inception_score(logits, splits=min(10, max(1, len(logits) // 2))))
     if "prdc" in metrics:
-        pr, dc = precision_recall(y, x, allow_unequal=True), density_coverage(y, x, allow_unequal=True)
+        pr, dc = neighbour_scores(y, x, allow_unequal=True)
         keep("precision_recall", pr, precision=pr.precision, recall=pr.recall)
         keep("density_coverage", dc, density=dc.density, coverage=dc.coverage)
 

@@ -24,7 +24,7 @@ differ in the last bit are two samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,9 @@ from torch import Tensor
 
 from texsyn.metrics.frechet import feature_matrix, same_width
 
-__all__ = ["DensityCoverage", "PrecisionRecall", "density_coverage", "precision_recall", "radii"]
+__all__ = [
+    "DensityCoverage", "PrecisionRecall", "density_coverage", "neighbour_scores", "precision_recall", "radii",
+]  # fmt: skip
 
 BLOCK = 1 << 21  # numbers of a block, 16 MiB; five are alive at a time, and glibc kept up to 430 MiB of freed ones
 
@@ -109,36 +111,69 @@ def radii(x: Tensor, k: int) -> Tensor:
     """
     x = feature_matrix(x, "x")
     _enough(x, len(x), k, "x")
-    found = []
+    return _radii(x, (k,))[0]
+
+
+def _radii(x: Tensor, ks: Sequence[int]) -> list[Tensor]:
+    """radii of x for each of ks, of which all but the first cost next to nothing."""
+    found: list[list[Tensor]] = [[] for _ in ks]
     for part, squares, error in _squares(x, x):
-        at_k, j = squares.kthvalue(k + 1, 1)  # the first is itself, at 0
-        r = _pairwise(part, x[j])
-        gap = squares.sub_(at_k[:, None]).abs_()
-        tied = (gap <= 2 * error[:, None]).sum(1) > 1  # any of several may be the k-th
-        if tied.any():
-            r[tied] = _distances(part[tied], x).kthvalue(k + 1, 1).values
-        found.append(r)
-    return torch.cat(found)
+        nearest = squares.topk(max(ks) + 1, largest=False)  # sorted; the first is itself, at 0
+        for k, kept in zip(ks, found, strict=True):
+            at_k, j = nearest.values[:, k], nearest.indices[:, k]
+            r = _pairwise(part, x[j])
+            tied = ((squares - at_k[:, None]).abs_() <= 2 * error[:, None]).sum(1) > 1  # any of several may be the k-th
+            if tied.any():
+                r[tied] = _distances(part[tied], x).kthvalue(k + 1, 1).values
+            kept.append(r)
+    return [torch.cat(parts) for parts in found]
 
 
-def _inside(x: Tensor, centres: Tensor, r: Tensor) -> Iterator[Tensor]:
-    """Blocks (rows, n_centres) of |x_i - centre_j| <= r_j, in order of x."""
-    for part, squares, error in _squares(x, centres):
-        beyond = squares.sub_(r.square())
-        inside = beyond <= 0
-        doubt = (beyond.abs_() <= error[:, None]).nonzero()  # (pairs, 2); |r^2| is rounded by less than error's slack
-        for i, j in (pairs.T for pairs in doubt.split(max(1, BLOCK // x.shape[1]))):
-            inside[i, j] = _pairwise(part[i], centres[j]) <= r[j]
-        yield inside
+def _counts(x: Tensor, y: Tensor, *limits: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """For each of limits, the number of pairs |x_i - y_j| <= limit_ij of every row of x, and of every row of y.
+
+    A limit is (1, n_y), balls around the rows of y, or (n_x, 1), balls around those of x: a pair's distance serves all.
+    """
+    of_x: list[list[Tensor]] = [[] for _ in limits]
+    of_y = [torch.zeros(len(y), dtype=torch.int64) for _ in limits]
+    at = 0
+    for part, squares, error in _squares(x, y):
+        rows = slice(at, at := at + len(part))
+        for k, limit in enumerate(limits):
+            r = (limit if len(limit) == 1 else limit[rows]).expand(len(part), len(y))
+            # r^2 is rounded by less than error's slack, or so large that all pairs are inside
+            beyond = squares - r.square()
+            inside = beyond <= 0
+            doubt = (beyond.abs_() <= error[:, None]).nonzero()  # (pairs, 2)
+            for i, j in (pairs.T for pairs in doubt.split(max(1, BLOCK // x.shape[1]))):
+                inside[i, j] = _pairwise(part[i], y[j]) <= r[i, j]
+            of_x[k].append(inside.sum(1))
+            of_y[k] += inside.sum(0)
+    return [(torch.cat(parts), sums) for parts, sums in zip(of_x, of_y, strict=True)]
 
 
-def _pair(generated: Tensor, reference: Tensor, allow_unequal: bool) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class _Sets:
+    """The distinct samples of both sets, sorted, and how often each occurs."""
+
+    generated: Tensor
+    copies_generated: Tensor
+    reference: Tensor
+    copies_reference: Tensor
+
+    @property
+    def n(self) -> tuple[int, int]:
+        """How many samples there are, generated and reference, copies included."""
+        return int(self.copies_generated.sum()), int(self.copies_reference.sum())
+
+
+def _sets(generated: Tensor, reference: Tensor, allow_unequal: bool) -> _Sets:
     generated, reference = feature_matrix(generated, "generated"), feature_matrix(reference, "reference")
     same_width(generated.shape[1], reference.shape[1], "generated and reference")
     if len(generated) != len(reference) and not allow_unequal:
         counts = f"{len(generated)} generated and {len(reference)} reference samples"
         raise ValueError(f"neighbour scores need equally many samples, got {counts}; allow_unequal=True permits it")
-    return generated, reference
+    return _Sets(*generated.unique(dim=0, return_counts=True), *reference.unique(dim=0, return_counts=True))
 
 
 def precision_recall(
@@ -146,7 +181,7 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Improved precision and recall of generated (M, d) against reference (N, d); exchanging the two exchanges them.
 
-    Costs M^2 + N^2 + 2 M N distances, with 80 MiB of them alive at a time. Unequal counts, which make one set of balls
+    Costs M^2 + N^2 + M N distances, with 80 MiB of them alive at a time. Unequal counts, which make one set of balls
     smaller than the other, are a ValueError unless allow_unequal. ValueError also for k distinct samples or fewer,
     different d, NaN or infinity.
 
@@ -154,26 +189,12 @@ def precision_recall(
     >>> precision_recall(torch.tensor([[0.5], [1.5], [2.5], [3.5]]), x, k=1).precision  # radii 1 1 1 7
     1.0
     """
-    generated, reference = _pair(generated, reference, allow_unequal)
-    balls_g, balls_r = generated.unique(dim=0), reference.unique(dim=0)
-    _enough(balls_g, len(generated), k, "generated")
-    _enough(balls_r, len(reference), k, "reference")
-    return PrecisionRecall(
-        _share_inside(generated, balls_r, k),
-        _share_inside(reference, balls_g, k),
-        k,
-        len(generated),
-        len(reference),
-        len(balls_g),
-        len(balls_r),
-        generated.shape[1],
-    )
-
-
-def _share_inside(x: Tensor, centres: Tensor, k: int) -> float:
-    """Share of the rows of x that lie in at least one ball."""
-    r = radii(centres, k)
-    return float(torch.cat([inside.any(1) for inside in _inside(x, centres, r)]).double().mean())
+    sets = _sets(generated, reference, allow_unequal)
+    _enough(sets.generated, len(generated), k, "generated")
+    _enough(sets.reference, len(reference), k, "reference")
+    (around_g,), (around_r,) = _radii(sets.generated, (k,)), _radii(sets.reference, (k,))
+    (balls_r, _), (_, balls_g) = _counts(sets.generated, sets.reference, around_r[None], around_g[:, None])
+    return _precision_recall(sets, balls_r, balls_g, k)
 
 
 def density_coverage(
@@ -189,20 +210,55 @@ def density_coverage(
     >>> result.density, result.coverage
     (1.5, 0.5)
     """
-    generated, reference = _pair(generated, reference, allow_unequal)
-    balls, copies = reference.unique(dim=0, return_counts=True)
-    _enough(balls, len(reference), k, "reference")
-    r = radii(balls, k)
-    hits, covered = 0, torch.zeros_like(copies, dtype=torch.bool)
-    for inside in _inside(generated, balls, r):
-        hits += int(inside.sum())
-        covered |= inside.any(0)
-    return DensityCoverage(
-        hits / (k * len(generated)),
-        int(copies[covered].sum()) / len(reference),
+    sets = _sets(generated, reference, allow_unequal)
+    _enough(sets.reference, len(reference), k, "reference")
+    ((balls, samples),) = _counts(sets.generated, sets.reference, _radii(sets.reference, (k,))[0][None])
+    return _density_coverage(sets, balls, samples, k)
+
+
+def neighbour_scores(
+    generated: Tensor, reference: Tensor, *, k: tuple[int, int] = (3, 5), allow_unequal: bool = False
+) -> tuple[PrecisionRecall, DensityCoverage]:
+    """precision_recall with k[0] and density_coverage with k[1] of the same distances, for little more than the first.
+
+    >>> x = torch.tensor([[0.0], [1.0], [2.0], [9.0]]); y = x + 0.25
+    >>> neighbour_scores(x, y, k=(1, 2)) == (precision_recall(x, y, k=1), density_coverage(x, y, k=2))
+    True
+    """
+    sets = _sets(generated, reference, allow_unequal)
+    _enough(sets.generated, len(generated), k[0], "generated")
+    for of_either in k:
+        _enough(sets.reference, len(reference), of_either, "reference")
+    (around_g,), (around_r, wide_r) = _radii(sets.generated, k[:1]), _radii(sets.reference, k)
+    limits = around_r[None], around_g[:, None], wide_r[None]
+    (balls_r, _), (_, balls_g), (balls, samples) = _counts(sets.generated, sets.reference, *limits)
+    return _precision_recall(sets, balls_r, balls_g, k[0]), _density_coverage(sets, balls, samples, k[1])
+
+
+def _precision_recall(sets: _Sets, balls_r: Tensor, balls_g: Tensor, k: int) -> PrecisionRecall:
+    """From the number of reference balls around each generated sample, and of generated ones around each reference."""
+    n_generated, n_reference = sets.n
+    return PrecisionRecall(
+        int(sets.copies_generated[balls_r > 0].sum()) / n_generated,
+        int(sets.copies_reference[balls_g > 0].sum()) / n_reference,
         k,
-        len(generated),
-        len(reference),
-        len(balls),
-        generated.shape[1],
+        n_generated,
+        n_reference,
+        len(sets.generated),
+        len(sets.reference),
+        sets.generated.shape[1],
+    )
+
+
+def _density_coverage(sets: _Sets, balls: Tensor, samples: Tensor, k: int) -> DensityCoverage:
+    """From the number of reference balls around each generated sample, and of distinct samples in each such ball."""
+    n_generated, n_reference = sets.n
+    return DensityCoverage(
+        int((balls * sets.copies_generated).sum()) / (k * n_generated),
+        int(sets.copies_reference[samples > 0].sum()) / n_reference,
+        k,
+        n_generated,
+        n_reference,
+        len(sets.reference),
+        sets.generated.shape[1],
     )

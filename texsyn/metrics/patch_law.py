@@ -69,7 +69,7 @@ def patch_manifold(out: np.ndarray, ex: np.ndarray, *, seed: int = 0) -> Manifol
     out (H, W, C), ex (h, w, C), floats in [0, 1]. Equally many random patches of both, at most N_PATCHES, chosen apart
     from each other: the exemplar itself has no 1 either. How copies count: see texsyn.metrics.neighbours.
     """
-    from texsyn.metrics.neighbours import density_coverage, precision_recall
+    from texsyn.metrics.neighbours import neighbour_scores
 
     x, y = box_down(ex), box_down(out)
     n = min(N_PATCHES, *(max(0, u.shape[0] - PATCH + 1) * max(0, u.shape[1] - PATCH + 1) for u in (x, y)))
@@ -81,8 +81,7 @@ def patch_manifold(out: np.ndarray, ex: np.ndarray, *, seed: int = 0) -> Manifol
     rng = np.random.default_rng(seed)
     real, fake = _some_patches(x, n, rng), _some_patches(y, n, rng)
     try:
-        pr = precision_recall(fake, real, k=K_NEIGHBOURS)
-        dc = density_coverage(fake, real, k=K_NEIGHBOURS)
+        pr, dc = neighbour_scores(fake, real, k=(K_NEIGHBOURS, K_NEIGHBOURS))
     except ValueError as error:  # hardly any two patches are different
         raise Unmeasurable(str(error)) from None
     return Manifold(pr.precision, pr.recall, dc.density, dc.coverage)
