@@ -242,7 +242,7 @@ DIRECTIONS: dict[str, Callable[[Rows], bool]] = {
 
 def table(means: Rows) -> str:
     """The means as a Markdown table."""
-    keys = [*COLUMNS, "psz128"]
+    keys = [key for key in (*COLUMNS, "psz128") if any(row.get(key) is not None for row in means.values())]
     heads = [COLUMNS[k].title if k in COLUMNS else "PS-z 128 px" for k in keys]
     lines = ["| candidate | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name, row in means.items():

@@ -93,7 +93,7 @@ def test_sets_that_cannot_be_used_are_refused(tmp_path: Path, net: Inception) ->
     for name, words in (("empty", "folder without"), ("bad.zip", "zip file"), ("none.zip", "zip file without")):
         with pytest.raises(InputError, match=words):
             evaluate(tmp_path / name, [colour(0)], ("fid",), net=net)
-    with pytest.raises(InputError, match="PNG file is broken"):
+    with pytest.raises(InputError, match=r"^broken.zip: a.png: .*PNG file is broken"):
         evaluate(tmp_path / "broken.zip", [colour(0), colour(1)], ("fid",), net=net)
     with pytest.raises(InputError, match="crops of 64 do not fit"):
         evaluate(colour(0), colour(1), ("rsifid",), crops=Crops(4, 64))

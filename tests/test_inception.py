@@ -325,6 +325,7 @@ def test_what_is_changed_in_pictures_is_said(net: Inception) -> None:
         ([np.zeros((8, 0, 3), np.uint8)], "are not uint8"),
         ([np.zeros((8, 8, 4), np.uint8)], "transparent"),
         ([Picture(np.zeros((8, 8, 2), np.uint8), "LA")], "lay them on a background"),
+        ([Picture(np.zeros((8, 8, 4), np.uint8), "RGBA", name="veil.png")], "^veil.png: pictures with transparent"),
         ([Picture(np.zeros((8, 8, 5), np.uint8), "multi")], "5 channels without a meaning"),
     ],
 )

@@ -329,6 +329,8 @@ def test_constant_pictures(judge: Suite) -> None:
         assert_whole(row)
     itself = next(row for row in rows if row.name == "exemplar").values
     assert (itself["psw1"], itself["spec"], itself["rep"], itself["sharp"], itself["psz"]) == (0, 0, 0, None, None)
+    assert rows[0].values["psw8"] == 0
+    assert "halves equal" in rows[0].missing["psw_floor"]
     flat = judge.row("flat", grey)
     assert_whole(flat)
     assert flat.values["sharp"] == 0
@@ -425,3 +427,13 @@ def test_every_score_is_shown_with_unit_and_ideal(judge: Suite, exemplar: np.nda
     assert len(lines) == 2 + 5
     assert "SEAM" in lines[0]
     assert lines[2].endswith("copying, too close")
+
+
+def test_tables_have_the_columns_that_outputs_have(judge: Suite, exemplar: np.ndarray) -> None:
+    """Four seeds are asked of every exemplar's anchors, and of a picture only when it has them."""
+    row, anchors = judge.row("grass", exemplar), judge.anchor_rows()
+    assert anchors[2].values["div_pixel"] is not None
+    assert "DIV" not in suite.table([row, *anchors])
+    assert "DIV" in suite.table(anchors)
+    assert suite.columns_of([row]) == suite.columns_of([*anchors, row]) == [k for k in COLUMNS if k not in row.missing]
+    assert [suite.arrow(key) for key in ("spec", "recall", "sharp", "ot_sampling")] == ["↓", "↑", "→1", ""]

@@ -66,6 +66,23 @@ def test_the_exemplar_itself_is_perfect_and_all_copied(n_channels: int) -> None:
     assert 0 < got.msw_floor < 5
 
 
+@pytest.mark.parametrize("shape", [(30, 41), (41, 30)])
+def test_the_floor_is_between_halves_of_the_longer_side(shape: tuple[int, int]) -> None:
+    """Of equal sizes, the middle line in neither; the left and the right of a tall strip would be slivers."""
+    u = grain(*shape)
+    first, second = (u[:, :20], u[:, 21:]) if shape[1] == 41 else (u[:20], u[21:])
+    expected = 100 * patch_distance(first.astype("f4"), second.astype("f4"))
+    assert score(u, u).msw_floor == pytest.approx(expected, rel=1e-5)
+    assert score(grain(40, 9), u).msw_floor == pytest.approx(expected, rel=1e-5)
+    assert score(u, grain(40, 9)).msw_floor is not None
+
+
+def test_colours_of_grey_pictures_are_their_quantiles() -> None:
+    black, grey = np.zeros((9, 8, 1)), np.full((5, 6, 1), 51 / 255)
+    assert texture.colour_distance(grey.astype("f4"), black.astype("f4")) == pytest.approx(0.2, rel=1e-6)
+    assert score(grey, black).colour == pytest.approx(20, rel=1e-6)
+
+
 def test_tiling_is_caught_by_repetition_and_copying() -> None:
     u = grain(40, 40)
     tiled = np.tile(u, (3, 3, 1))

@@ -18,7 +18,7 @@ import numpy as np
 
 from texsyn import __version__
 from texsyn.metrics import neighbour_field, spectrum
-from texsyn.metrics.suite import COLUMNS, Row, Suite, shown
+from texsyn.metrics.suite import COLUMNS, Row, Suite, arrow, columns_of, shown
 from texsyn.metrics.texture import luminance
 from texsyn.metrics.unmeasurable import Unmeasurable
 
@@ -95,11 +95,10 @@ def render(suite: Suite, entries: Sequence[Entry], *, title: str, measured: dict
 
 
 def _table(rows: Sequence[Row]) -> str:
-    arrow = {"lower": "↓", "higher": "↑"}
-    keys = [key for key in COLUMNS if any(row.values[key] is not None for row in rows)]
+    keys = columns_of(rows)
     heads = "".join(
         f'<th title="{html.escape(COLUMNS[k].meaning)}">{html.escape(COLUMNS[k].title)}'
-        f"<small>{COLUMNS[k].unit} {arrow.get(COLUMNS[k].ideal, '→' + COLUMNS[k].ideal)}</small></th>"
+        f"<small>{COLUMNS[k].unit} {arrow(k)}</small></th>"
         for k in keys
     )
     lines, before = [], "anchor"

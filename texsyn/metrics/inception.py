@@ -37,8 +37,9 @@ def rgb8(picture: Picture | np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     dropped where it is opaque and refused where not: the score would be that of a background that nobody chose.
     """
     notes: list[str] = []
+    named = ""
     if isinstance(picture, Picture):
-        pixels, mode = picture.pixels, picture.mode
+        pixels, mode, named = picture.pixels, picture.mode, f"{picture.name}: "
     else:
         pixels = np.asarray(picture)
         if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
@@ -50,11 +51,13 @@ def rgb8(picture: Picture | np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(pixels.shape[2], "multi")
     if mode == "multi":
         raise InputError(
-            f"a picture of {pixels.shape[2]} channels without a meaning has no Inception features; give RGB"
+            f"{named}a picture of {pixels.shape[2]} channels without a meaning has no Inception features; give RGB"
         )
     if mode in ("LA", "RGBA"):
         if (pixels[:, :, -1] < (1.0 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max)).any():
-            raise InputError("pictures with transparent pixels have no Inception features; lay them on a background")
+            raise InputError(
+                f"{named}pictures with transparent pixels have no Inception features; lay them on a background"
+            )
         pixels = pixels[:, :, :-1]
         notes.append("its opaque alpha channel was left out")
     if pixels.dtype != np.uint8:

@@ -81,7 +81,13 @@ def _from_zip(path: str | os.PathLike[str], names: Sequence[str]) -> Iterator[Pi
                     data = entry.read(MAX_ENTRY + 1)
             except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
                 raise InputError(f"{Path(path).name}: {name} cannot be read ({error})") from None
-            yield dataclasses.replace(load(data), name=Path(name).name)
+            where = f"{Path(path).name}: {name}"
+            try:
+                yield dataclasses.replace(load(data), name=where)
+            except InputError as error:
+                raise InputError(
+                    f"{where}: {str(error).removeprefix('bytes: ').removeprefix('the bytes given: ')}"
+                ) from None
 
 
 def _places(picture: Picture, crops: Crops) -> list[Region]:

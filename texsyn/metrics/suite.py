@@ -167,6 +167,12 @@ class Pair:
     to_transport: tuple[Floor | None, ...] | None = None
 
     @functools.cached_property
+    def distances(self) -> tuple[float | None, ...]:
+        """The patch distances, scale by scale."""
+        out, ex = self.units
+        return patch_law.patch_distances(ex, out, seed=self.settings.seed)
+
+    @functools.cached_property
     def transported(self) -> tuple[TransportLevel | None, ...]:
         """The bounds on the patch transport of each scale; Unmeasurable where they were not asked for."""
         s = self.settings
@@ -203,10 +209,12 @@ Values = tuple[float | None, ...]
 
 
 def _patch_distances(pair: Pair) -> Values:
-    out, ex = pair.units
-    found = patch_law.patch_distances(ex, out, seed=pair.settings.seed)
-    ratios = [d / f for d, f in zip(found, pair.floors, strict=False) if d is not None and f]
-    return *found, float(np.mean(ratios)) if ratios else None
+    return pair.distances
+
+
+def _over_floor(pair: Pair) -> Values:
+    ratios = [d / f for d, f in zip(pair.distances, pair.floors, strict=False) if d is not None and f]
+    return (float(np.mean(ratios)) if ratios else None,)
 
 
 def _transport(pair: Pair) -> Values:
@@ -221,7 +229,7 @@ def _transport(pair: Pair) -> Values:
 
 
 def _colour(pair: Pair) -> Values:
-    return (255 * texture.sliced_w2(*pair.units, 1, np.random.default_rng(pair.settings.seed)),)
+    return (255 * texture.colour_distance(*pair.units, seed=pair.settings.seed),)
 
 
 def _portilla(pair: Pair) -> Values:
@@ -277,7 +285,8 @@ def _diversity(pair: Pair) -> Values:
 
 #: which columns each measurement fills, and what a None among them means
 MEASURES: tuple[tuple[tuple[str, ...], Callable[[Pair], Values], str], ...] = (
-    (("psw1", "psw2", "psw4", "psw8", "psw_floor"), _patch_distances, f"needs {patch_law.PATCH} px at that scale"),
+    (("psw1", "psw2", "psw4", "psw8"), _patch_distances, f"needs {patch_law.PATCH} px at that scale"),
+    (("psw_floor",), _over_floor, "the picture or the exemplar's halves are too small, or the halves equal"),
     (
         ("ot_lower", "ot_upper", "ot_sampling", "ot_floor"),
         _transport,
@@ -395,12 +404,24 @@ def suite(
     return [judge.row("picture", out, source=source, tile=tile, others=others), *judge.anchor_rows()]
 
 
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """The keys that a table of rows needs: those that an output has a value of, or without outputs any row."""
+    asked = [row for row in rows if row.role == "output"] or rows
+    return [key for key in COLUMNS if any(row.values[key] is not None for row in asked)]
+
+
+def arrow(key: str) -> str:
+    """Where the column's values should go: down, up, to a target, or nowhere."""
+    ideal = COLUMNS[key].ideal
+    signs = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "yardstick": ""}
+    return signs.get(ideal, f"\N{RIGHTWARDS ARROW}{ideal}")
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as plain text, with units and ideals, a dash for what is missing, and what they warn of."""
-    keys = [key for key in COLUMNS if any(row.values[key] is not None for row in rows)]
-    ideal = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}"}  # else it is a target
+    keys = columns_of(rows)
     heads = [COLUMNS[key].title for key in keys]
-    units = [f"{COLUMNS[key].unit}{ideal.get(COLUMNS[key].ideal, chr(0x2192) + COLUMNS[key].ideal)}" for key in keys]
+    units = [f"{COLUMNS[key].unit}{arrow(key)}" for key in keys]
     cells = [[shown(key, row.values[key]) for key in keys] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, units, *cells, strict=True)]
     first = max(12, *(len(row.name) for row in rows))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from texsyn.images import from_unit
+from texsyn.metrics.anchors import halves
 from texsyn.pyramid import pyramid
 
 N_DIRECTIONS = 128
@@ -105,14 +106,14 @@ def score(output: np.ndarray, exemplar: np.ndarray) -> TextureScores:
         copy31=copied_share(out8, ex8, 31),
         rep=repetition(out, ex),
         sharp=sharpness(out, ex),
-        colour=100 * sliced_w2(out, ex, 1, np.random.default_rng(0)),
+        colour=100 * colour_distance(out, ex),
         used=used_share(out8, ex8, 5),
     )
 
 
 def _floor(ex: np.ndarray) -> float | None:
-    half = ex.shape[1] // 2
-    return 100 * patch_distance(ex[:, :half], ex[:, half:]) if min(ex.shape[0], half) >= 7 else None
+    first, second = halves(ex)
+    return 100 * patch_distance(first, second) if min(first.shape[:2]) >= 7 else None
 
 
 def patch_distance(a: np.ndarray, b: np.ndarray, patch_size: int = 7) -> float:
@@ -144,6 +145,11 @@ def sliced_w2(x: np.ndarray, y: np.ndarray, patch_size: int, rng: np.random.Gene
     directions = (directions / np.linalg.norm(directions, axis=0)).astype(np.float32)
     gap = _quantiles(x, directions, patch_size) - _quantiles(y, directions, patch_size)
     return float(np.sqrt(np.mean(np.square(gap, dtype=np.float64))))
+
+
+def colour_distance(out: np.ndarray, ex: np.ndarray, *, seed: int = 0) -> float:
+    """sliced_w2 between the pixels of out (H, W, C) and ex (h, w, C), in units of the values; for grey it is exact."""
+    return sliced_w2(out, ex, 1, np.random.default_rng(seed))
 
 
 def _quantiles(u: np.ndarray, directions: np.ndarray, w: int) -> np.ndarray:
