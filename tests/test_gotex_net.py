@@ -318,6 +318,25 @@ def test_train_resume_and_what_is_refused(
     assert not Path("n.texsyn").exists()
 
 
+def test_samples_of_a_run_are_scored_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(stripes(64, 64), "s.png")
+    lines = []
+    for folder, more in (("scored", []), ("again", []), ("plain", ["--no-scores"])):
+        made = call(
+            "train", "s.png", "-o", f"{folder}.texsyn", "--folder", folder, "--steps", 2, "--seed", 5, *more, *OPTIONS
+        )
+        assert made == 0
+        lines.append([json.loads(line) for line in (Path(folder) / training.LOG).read_text().splitlines()])
+    scored, again, plain = ([line for line in found if "psw" in line] for found in lines)
+    assert plain == []
+    assert scored == again
+    assert [line["step"] for line in scored] == [2]
+    assert scored[0]["psw"] > 0
+    assert scored[0]["rsifid"] > 0
+    assert Path("scored.texsyn").read_bytes() == Path("plain.texsyn").read_bytes()
+
+
 def test_an_interrupted_training_keeps_its_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

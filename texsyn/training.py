@@ -14,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,7 +52,10 @@ class Trainee(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """Where a training run keeps its files, and how often; about is what must be equal for a run to be resumed."""
+    """Where a training run keeps its files, and how often; about is what must be equal for a run to be resumed.
+
+    scores: called with the trainee and the steps done whenever a sample is kept; what it gives goes to the log.
+    """
 
     folder: Path
     about: Mapping[str, Any]
@@ -61,6 +64,7 @@ class Run:
     log_every: int = 20
     sample_every: int = 500
     save_every: int = 250
+    scores: Callable[[Any, int], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,8 @@ class _Files:
         picture = trainee.sample()
         ending = ".tif" if picture.pixels.dtype.kind == "f" or picture.mode == "multi" else ".png"
         save(picture, self.run.folder / SAMPLES / f"step_{done:06}{ending}", overwrite=True)
+        if self.run.scores is not None:
+            self._log({"step": done, **self.run.scores(trainee, done)})
 
     def _log(self, record: Mapping[str, Any]) -> None:
         path = self.run.folder / LOG

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +29,7 @@ from texsyn.cli.files import checked
 from texsyn.cli.talk import Talk
 from texsyn.images import check_path
 
+SCORED = 128  # side of the pictures that are scored while training
 TRAINED = ("gotex-net",)  #: methods that learn by steps; the others are for `texsyn fit`
 
 
@@ -50,6 +51,10 @@ TRAINED = ("gotex-net",)  #: methods that learn by steps; the others are for `te
     "--folder", metavar="RUN",
     help="Folder for the run: config.json, log.jsonl, samples/, checkpoint.safetensors.",
 )  # fmt: skip
+@click.option(
+    "--scores/--no-scores", default=True, show_default=True,
+    help="With a folder: score every sample, by rSiFID and the patch distance, which need no weights.",
+)  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --folder, with its seed and settings.")
 @_seed
 @_settings
@@ -63,6 +68,7 @@ def train(
     steps: int | None,
     max_minutes: float | None,
     folder: str | None,
+    scores: bool,
     resume: bool,
     seed: int | None,
     settings: tuple[str, ...],
@@ -105,7 +111,8 @@ def train(
     _require_memory(exemplar.size, exemplar, method)
     if folder is not None:
         about = about_run(method, config, exemplar, seed)
-        run = Run(Path(folder), about, resume=resume, overwrite=overwrite)
+        judge = weight_free_scores(exemplar) if scores else None
+        run = Run(Path(folder), about, resume=resume, overwrite=overwrite, scores=judge)
     cls: Any = model_class(method)
     with talk.line, _asked_to_stop() as stop:
         watch = Watch(talk.line.update, stop)
@@ -119,6 +126,23 @@ def train(
     talk.say(f"{output}: {method} model, seed {seed}, {outcome.sentence}, {n_bytes / 1e6:.1f} MB")
     if stop.signum is not None:
         raise Stopped(stop.signum)
+
+
+def weight_free_scores(exemplar: Any) -> Callable[[Any, int], dict[str, float]] | None:
+    """A function that scores a trainee's pictures against crops of the exemplar; None for pictures it cannot judge."""
+    from texsyn.metrics.monitor import WEIGHT_FREE, Monitor
+    from texsyn.metrics.sets import Crops
+
+    side = min(exemplar.size.height, exemplar.size.width, SCORED)
+    if exemplar.channels not in (1, 3) or exemplar.pixels.dtype.kind == "f" or side < 64:
+        return None
+    monitor = Monitor(exemplar, WEIGHT_FREE, n=4, crops=Crops(4, side))
+
+    def scores(trainee: Any, step: int) -> dict[str, float]:
+        record = monitor(lambda n, seed: trainee.model().sample((side, side), seed=seed, n=n), step)
+        return {} if record is None else {name: round(value, 6) for name, value in record["scores"].items()}
+
+    return scores
 
 
 def about_run(method: str, config: Any, exemplar: Any, seed: int) -> dict[str, Any]:
