@@ -3,10 +3,10 @@
     python benchmarks/bench_compare.py --out benchmarks/results/compare_methods.json
 
 Exemplars: the top left of scikit-image's brick, grass and gravel. Each method makes a picture of the exemplar's size
-with each seed; all are judged as `texsyn compare EXEMPLAR OUT... --seeds --transport` does, copies searched for in every
-picture alike. Of an exemplar the mean over seeds and their standard deviation are kept, of the exemplars the median of
-the means, because textures differ more than methods do. Nothing here is a ranking: "too close" is what methods are that
-minimise patch distances, and a score below the held-out half's is as far from perfect as one above.
+with each seed; all are judged as `texsyn compare EXEMPLAR OUT... --seeds --transport` does, copies searched for in
+every picture alike. Of an exemplar the mean over seeds and their standard deviation are kept, of the exemplars the
+median of the means, because textures differ more than methods do. Nothing here is a ranking: methods that minimise
+patch distances are "too close", and a score below the held-out half's is as far from perfect as one above.
 """
 
 from __future__ import annotations
