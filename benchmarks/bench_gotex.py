@@ -112,10 +112,10 @@ def main(arguments: list[str] | None = None) -> None:
     return None
 
 
-def exemplar_of(name: str, side: int, corner: str = "top left") -> Picture:
-    """A corner of a picture that comes with scikit-image."""
-    pixels = load(f"skimage:{name}").pixels
-    return load(np.ascontiguousarray(pixels[:side, :side] if corner == "top left" else pixels[-side:, -side:]))
+def exemplar_of(name: str, side: int, *, beside: bool = False) -> Picture:
+    """The top left corner of a picture that comes with scikit-image, or what is on the right of that."""
+    left = side if beside else 0
+    return load(np.ascontiguousarray(load(f"skimage:{name}").pixels[:side, left : left + side]))
 
 
 def planes(picture: Picture) -> Tensor:
@@ -132,7 +132,7 @@ def race(scope: Scope, quick: bool) -> dict[str, Any]:
         for name in scope.exemplars:
             exemplar = exemplar_of(name, scope.side)
             judge, suite = Judge(exemplar, scope), Suite(to_unit(exemplar.pixels))
-            other = exemplar_of(name, scope.side, "bottom right")
+            other = exemplar_of(name, scope.side, beside=True)
             records.append({"exemplar": name, "run": "other crop", **judge(planes(other)), **scores(suite, other)})
             print(json.dumps(records[-1]), flush=True)
             for title in scope.only or runs(scope):
