@@ -328,7 +328,7 @@ def test_orders_that_gotex_cannot_meet_are_refused() -> None:
         texsyn.synth(picture, mask=mask, tile="x", method="gotex")
     with pytest.raises(ValueError, match="copy_limit"):
         texsyn.synth(picture, copy_limit=20, method="gotex")
-    with pytest.raises(InputError, match="at least 12x12 pixels, got 7x9"):
+    with pytest.raises(InputError, match="at least 8x8 pixels are needed, got 7x9"):
         Gotex(load(np.zeros((9, 7), np.uint8)), GotexConfig())
 
 

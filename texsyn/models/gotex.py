@@ -95,6 +95,7 @@ class GotexConfig:
         return "projection" if self.features == "patches" and self.loss == "transport" else "lbfgs"
 
 
+SMALLEST = 8  # shorter side of an exemplar
 VOTE_SECONDS = 1.5e-6  # a pixel, channel and turn, with the conjugate gradients
 DEFAULT_STEPS = {"projection": 10, "adam": 300, "lbfgs": 200}
 
@@ -128,14 +129,13 @@ class Gotex(TextureModel):
 
     def __init__(self, exemplar: Picture | Material, config: GotexConfig | None = None, device: str = "cpu") -> None:
         super().__init__(exemplar, config or GotexConfig(), device)
-        first, least = self.material.sheets[0], 2 * self.config.patch_size
+        first = self.material.sheets[0]
         if len(first.maps) > 1 or first.guide is not None:
             raise InputError(f"{self.exemplar.name}: gotex takes one map, without guides; take texto for stacks")
         for sheet in self.material.sheets:
-            if min(sheet.size.height, sheet.size.width) < least:
+            if min(sheet.size.height, sheet.size.width) < SMALLEST:
                 raise InputError(
-                    f"{sheet.maps[0].name}: patch_size={self.config.patch_size} needs at least {least}x{least} pixels, "
-                    f"got {sheet.size}"
+                    f"{sheet.maps[0].name}: at least {SMALLEST}x{SMALLEST} pixels are needed, got {sheet.size}"
                 )
         self._planes = [_seen(sheet.maps[0]).to(self.device) for sheet in self.material.sheets]
         self._usable = [_usable(sheet, self.device) for sheet in self.material.sheets]
@@ -256,16 +256,16 @@ class Gotex(TextureModel):
     def _features(self, size: Size) -> tuple[Features, Size]:
         """The features, and the size that is made: not below what they need."""
         config = self.config
-        n_scales = min(n_scales_for(sheet.size, config) for sheet in self.material.sheets)
-        least = PatchPyramid(config.patch_size, n_scales).smallest_side
+        w, n_scales = map(min, zip(*(scales_for(sheet.size, config) for sheet in self.material.sheets), strict=True))
+        least = PatchPyramid(w, n_scales).smallest_side
         if config.features == "patches":
-            features: Features = PatchPyramid(config.patch_size, n_scales)
+            features: Features = PatchPyramid(w, n_scales)
         else:
             from texsyn.feature_names import features_of
 
             features = features_of(
                 config.features, channels=self.exemplar.channels, weights=config.weights_file or None,
-                patch_size=config.patch_size, n_scales=n_scales,
+                patch_size=w, n_scales=n_scales,
             )  # fmt: skip
             least = max(least, features.smallest_side)
         return features, Size(max(size.height, least), max(size.width, least))
@@ -334,16 +334,20 @@ def in_colours_of(exemplar: Tensor, target: Tensor, n_tones: int = 64) -> Tensor
     return tones[:, rank].view(-1, *target.shape[1:])
 
 
-def n_scales_for(size: Size, config: GotexConfig) -> int:
-    """How many of the scales asked for leave the coarsest one with two patches a side; at least one.
+def scales_for(size: Size, config: GotexConfig) -> tuple[int, int]:
+    """(patch size, number of scales) for an exemplar.
 
-    >>> [n_scales_for(Size(n, 300), GotexConfig()) for n in (8, 16, 32, 64, 256)]
-    [1, 2, 3, 4, 4]
+    The patches asked for, or the largest of which two fit a side; the scales asked for, or as many as leave the
+    coarsest one with two patches a side, at least one.
+
+    >>> [scales_for(Size(n, 300), GotexConfig()) for n in (8, 16, 32, 64, 256)]
+    [(4, 1), (6, 1), (6, 2), (6, 3), (6, 4)]
     """
     side, n = min(size.height, size.width), 1
-    while n < config.n_scales and side // 2**n >= 2 * config.patch_size:
+    w = min(config.patch_size, side // 2)
+    while n < config.n_scales and side // 2**n >= 2 * w:
         n += 1
-    return n
+    return w, n
 
 
 def make_loss(

@@ -427,7 +427,7 @@ def n_scales_for(size: Size, config: GotexNetConfig) -> int:
     """How many of the scales asked for leave the coarsest one at least two patches wide; at least one.
 
     >>> [n_scales_for(Size(n, 300), GotexNetConfig()) for n in (8, 16, 32, 64, 128, 256)]
-    [1, 1, 2, 3, 4, 5]
+    [1, 2, 3, 4, 5, 5]
     """
     n = 1
     while n < config.n_scales and min(size.height, size.width) // 2**n > 2 * config.patch_size - 1:
