@@ -58,8 +58,8 @@ def evaluate(
 
     weights: the file, else it is looked for (texsyn.weights.find); SiFID needs torchvision's, the others the
     2015-12-05 network's. net: a network at hand instead. seed: of KID's subsets and rSIFID's weights. Pictures may be
-    of any sizes, and fewer than features. Raises ValueError for unknown words, and for prdc of sets that are hardly
-    more than copies of a few pictures; InputError for sets or weights that cannot be used, too few pictures among it.
+    of any sizes, and fewer than features. Raises ValueError for unknown words, InputError for weights or sets that
+    cannot be used: of too few pictures, for prdc also of hardly more than copies of a few.
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
@@ -137,7 +137,10 @@ def _by_vectors(
         logits = found["fake"]["logits"].values
         keep("is", inception_score(logits, splits=min(10, max(1, len(logits) // 2))))
     if "prdc" in metrics:
-        pr, dc = neighbour_scores(y, x, allow_unequal=True)
+        try:
+            pr, dc = neighbour_scores(y, x, allow_unequal=True)
+        except ValueError as error:  # copies
+            raise InputError(f"prdc: {error}") from None
         keep("precision_recall", pr, precision=pr.precision, recall=pr.recall)
         keep("density_coverage", dc, density=dc.density, coverage=dc.coverage)
 
