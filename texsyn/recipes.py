@@ -22,7 +22,7 @@ class Memory(NamedTuple):
 MEMORY = {
     "texto": Memory(450, 18, 45, 2),
     "texto-2018": Memory(380, 100, 12, 24),
-    "gotex": Memory(405, 35, 25, 75),
+    "gotex": Memory(430, 30, 40, 85),
     "gotex-net": Memory(630, 15, 8, 8),
     "gaussian": Memory(350, 5, 5, 12),
     "random-phase": Memory(320, 5, 20, 45),
