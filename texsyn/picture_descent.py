@@ -174,8 +174,8 @@ def project(
     u: Tensor,
     problem: Problem,
     *,
-    n_turns: int = 10,
-    n_coarse: int = 10,
+    n_turns: int = 4,
+    n_coarse: int = 6,
     damping: float = 1.0,
     on_turn: OnTurn | None = None,
 ) -> Descent:

@@ -61,10 +61,10 @@ class GotexConfig:
     budget: float = 4.0
     #: "auto" is projection for transport between patches, else L-BFGS
     optimiser: str = "auto"
-    #: turns of projection at full size, or steps of Adam or L-BFGS; 0 takes 10, 300 or 200
+    #: turns of projection at full size, or steps of Adam or L-BFGS; 0 takes 4, 300 or 200
     n_steps: int = 0
     #: turns of projection at each coarser size before
-    n_coarse: int = 8
+    n_coarse: int = 6
     start: str = "gaussian"
     #: where the features have weights: their file; empty looks where `texsyn weights` does
     weights_file: str = ""
@@ -96,8 +96,9 @@ class GotexConfig:
 
 
 SMALLEST = 8  # shorter side of an exemplar
+SOLVE_DRAWS = 35  # an atom, of a first solution
 VOTE_SECONDS = 1.5e-6  # a pixel, channel and turn, with the conjugate gradients
-DEFAULT_STEPS = {"projection": 10, "adam": 300, "lbfgs": 200}
+DEFAULT_STEPS = {"projection": 4, "adam": 300, "lbfgs": 200}
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +206,8 @@ class Gotex(TextureModel):
                 atoms = min(len(potential), exemplar / 4**level)
                 followed = min(n, FOLLOWED) * 3 + self.config.budget * atoms / 2  # looks, and ascents
                 share = atoms / len(potential)
+                if stage == level:  # the first solution
+                    seconds += SOLVE_DRAWS * atoms * share * per_point
                 seconds += turns * ((n + followed) * share * per_point + n * self.exemplar.channels * VOTE_SECONDS)
         return seconds * len(self.material.sheets) if self.material.shares else seconds
 

@@ -26,6 +26,7 @@ BATCH = 512
 ROUND = 16  # batches between two looks at the mass error, at first; a look costs a search for all points
 LONGEST = 256  # batches of a round
 LOST = 0.5  # of the way from the least mass error to the greatest, 2: there the old potential is no start
+FARTHER = 1.25  # and the mass error is so many times that at the end of the last turn
 LEAST_DRAWS = 8192  # of a call: with few atoms a budget a head is nothing
 FLOOR = 0.02  # least unit of a step, in the variance of the atoms: costs fall to nothing where the source fits
 
@@ -113,8 +114,10 @@ class Potential:
         x = x.detach().to(self.y)
         least = least_mass_error(len(x), len(self))
         aim = self.tol + least
+        last = self.residual
         value = self._look(x) if self.step else 0.0
-        if not self.step or self.residual > least + LOST * (2 - least):
+        # not where the last turn ended as badly: there a solution from nothing did not last either
+        if not self.step or self.residual > max(least + LOST * (2 - least), FARTHER * last):
             value = self._solve(x)
         spent, limit = 0, max(LEAST_DRAWS, self.budget * len(self))
         while self.residual > aim and spent < limit:
