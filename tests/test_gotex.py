@@ -12,7 +12,7 @@ from torch import Tensor
 import texsyn
 from texsyn.features import PatchPyramid
 from texsyn.images import InputError, Size, load
-from texsyn.models.gotex import Gotex, GotexConfig, in_colours_of
+from texsyn.models.gotex import Gotex, GotexConfig, Order, in_colours_of
 from texsyn.patches import aggregate, extract
 from texsyn.picture_descent import (
     Content,
@@ -268,6 +268,18 @@ def test_random_features_and_adam_make_pictures_too() -> None:
     assert not np.array_equal(other.pixels, made.pixels)
 
 
+def test_it_starts_from_a_picture_by_texto_if_asked() -> None:
+    picture = stripes()
+    copied = texsyn.synth(picture, (48, 64), tile="xy", seed=1).pixels
+    model = Gotex(load(picture), GotexConfig(start="texto", n_steps=2, max_atoms=0))
+    start = model._start(Size(48, 64), 1, Order(), "xy")
+    assert np.array_equal((start[0] * 255).round().byte().numpy(), copied[..., 0])
+    made = model.synthesise(Size(48, 64), seed=1)
+    assert made.evidence[0]["turns"] == 2
+    with pytest.raises(ValueError, match="start='texto' goes with"):
+        texsyn.synth(picture, target=picture, method="gotex", start="texto")
+
+
 def test_vgg_without_weights_says_what_to_supply(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv("TEXSYN_WEIGHTS", raising=False)
@@ -301,7 +313,7 @@ def test_vgg_features_from_files_of_both_layouts_lead_to_pictures(layout: str, t
     [
         ({"loss": "wasserstein"}, "loss='wasserstein' is not one of transport, sliced, gram"),
         ({"optimiser": "sgd"}, "optimiser='sgd'"),
-        ({"start": "texto"}, "start='texto'"),
+        ({"start": "photo"}, "start='photo'"),
         ({"patch_size": 1}, "patch_size=1"),
         ({"tol": 0.0}, "tol=0.0"),
         ({"n_steps": -1}, "n_steps=-1"),

@@ -30,7 +30,7 @@ from texsyn.blocks import period_of
 from texsyn.features import Features, PatchPyramid
 from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
 from texsyn.material import Material, Sheet
-from texsyn.models.base import Synthesis, TextureModel, Watch
+from texsyn.models.base import Synthesis, TextureModel, Watch, model_class
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.picture_descent import OPTIMISERS, Content, Descent, Problem, Term, descend, project
@@ -38,7 +38,7 @@ from texsyn.pyramid import down
 from texsyn.texture_losses import FOLLOWED, GramLoss, SlicedLoss, TextureLoss, TransportLoss
 
 LOSSES = ("transport", "sliced", "gram")
-STARTS = ("gaussian", "noise")
+STARTS = ("gaussian", "noise", "texto")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class GotexConfig:
     n_steps: int = 0
     #: turns of projection at each coarser size before
     n_coarse: int = 6
+    #: the exemplar's Gaussian texture, white noise of its values, or a picture by texto, which then is only mended
     start: str = "gaussian"
     #: where the features have weights: their file; empty looks where `texsyn weights` does
     weights_file: str = ""
@@ -115,6 +116,11 @@ class Order:
     between: bool = False
     target: Picture | None = None
     strength: float = 0.3
+
+    @property
+    def plain(self) -> bool:
+        """Whether it asks for nothing."""
+        return not self.between and all(one is None for one in (self.hole, self.places, self.target))
 
 
 class Gotex(TextureModel):
@@ -175,7 +181,8 @@ class Gotex(TextureModel):
             if order.hole is not None and inner != size:
                 raise InputError(f"{self.exemplar.name}: {size} is too small to fill; {inner} would do")
             problem = self._problem(features, inner, order, seed, tile, threads)
-            found = minimise(self._start(inner, seed, order), problem, self.config, watch)
+            start = self._start(inner, seed, order, "xy" if problem.periodic else "none")
+            found = minimise(start, problem, self.config, watch)
         pixels = self._depth(found.u[:, : size.height, : size.width].permute(1, 2, 0).cpu().numpy())
         if order.hole is not None:
             pixels[~order.hole] = self.exemplar.pixels[~order.hole]
@@ -273,8 +280,15 @@ class Gotex(TextureModel):
             least = max(least, features.smallest_side)
         return features, Size(max(size.height, least), max(size.width, least))
 
-    def _start(self, size: Size, seed: int, order: Order) -> Tensor:
-        """The first picture (C, H, W): the exemplars' Gaussian textures on a torus, or white noise of their values."""
+    def _start(self, size: Size, seed: int, order: Order, tile: str) -> Tensor:
+        """The first picture (C, H, W): the exemplars' Gaussian textures on a torus, white noise, or texto's picture."""
+        if self.config.start == "texto":
+            if not order.plain:
+                raise ValueError("start='texto' goes with no hole, target, map of shares or morph")
+            what: Any = self.exemplar if self.material.plain else self.material
+            texto = model_class("texto").fit(what, seed=0, device=str(self.device))
+            made = texto.synthesise(size, seed=seed, tile=tile).pixels
+            return _seen(replace(self.exemplar, pixels=made, palette=None, indices=None)).to(self.device)
         shares = self.material.shares or (1.0,)
         weights = [order.places[..., e] if order.places is not None else shares[e] for e in range(len(shares))]
         of_exemplar = {sheet.exemplar: k for k, sheet in reversed(list(enumerate(self.material.sheets)))}
@@ -370,14 +384,15 @@ def minimise(start: Tensor, problem: Problem, config: GotexConfig, watch: Watch)
     how, features = config.descent, problem.terms[0].loss.features
     n_steps = config.n_steps or DEFAULT_STEPS[how]
     n_stages = features.n_scales if how == "projection" and isinstance(features, PatchPyramid) else 1
-    n_before = config.n_coarse * (n_stages - 1)  # turns at coarser sizes, which cost a quarter and less
+    n_coarse = 0 if config.start == "texto" else config.n_coarse  # which has its coarse structure already
+    n_before = n_coarse * (n_stages - 1)  # turns at coarser sizes, which cost a quarter and less
 
     def on_turn(k: int, value: float) -> None:
         done = min(k + 1, n_before) / 4 + max(0, k + 1 - n_before)
         watch.step(0.02 + 0.97 * min(1.0, done / (n_before / 4 + n_steps)), f"loss {value:.4g}")
 
     if how == "projection":
-        return project(start, problem, n_turns=n_steps, n_coarse=config.n_coarse, on_turn=on_turn)
+        return project(start, problem, n_turns=n_steps, n_coarse=n_coarse, on_turn=on_turn)
     return descend(start, problem, optimiser=how, n_steps=n_steps, on_turn=on_turn)
 
 
