@@ -30,7 +30,7 @@ from texsyn.blocks import period_of
 from texsyn.features import Features, PatchPyramid
 from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
 from texsyn.material import Material, Sheet
-from texsyn.models.base import Synthesis, TextureModel, Watch, model_class
+from texsyn.models.base import Synthesis, TextureModel, Watch, make_config, model_class
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.picture_descent import OPTIMISERS, Content, Descent, Problem, Term, descend, project
@@ -280,13 +280,14 @@ class Gotex(TextureModel):
             least = max(least, features.smallest_side)
         return features, Size(max(size.height, least), max(size.width, least))
 
-    def _start(self, size: Size, seed: int, order: Order, tile: str) -> Tensor:
+    def _start(self, size: Size, seed: int, order: Order, tile: str = "xy") -> Tensor:
         """The first picture (C, H, W): the exemplars' Gaussian textures on a torus, white noise, or texto's picture."""
         if self.config.start == "texto":
             if not order.plain:
                 raise ValueError("start='texto' goes with no hole, target, map of shares or morph")
             what: Any = self.exemplar if self.material.plain else self.material
-            texto = model_class("texto").fit(what, seed=0, device=str(self.device))
+            cls = model_class("texto")
+            texto = cls.fit(what, make_config(cls.config_type, {"endless": False}), device=str(self.device))
             made = texto.synthesise(size, seed=seed, tile=tile).pixels
             return _seen(replace(self.exemplar, pixels=made, palette=None, indices=None)).to(self.device)
         shares = self.material.shares or (1.0,)
