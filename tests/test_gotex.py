@@ -338,6 +338,8 @@ def test_orders_that_gotex_cannot_meet_are_refused() -> None:
         texsyn.synth(picture, mask=mask, loss="gram", method="gotex")
     with pytest.raises(ValueError, match="tile='x'"):
         texsyn.synth(picture, mask=mask, tile="x", method="gotex")
+    with pytest.raises(InputError, match="is the least size with a hole"):
+        texsyn.synth(stripes(96, 96), target=mask[:30, :30], method="gotex")
     with pytest.raises(ValueError, match="copy_limit"):
         texsyn.synth(picture, copy_limit=20, method="gotex")
     with pytest.raises(InputError, match="at least 8x8 pixels are needed, got 7x9"):

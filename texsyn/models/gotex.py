@@ -178,8 +178,10 @@ class Gotex(TextureModel):
         with one_torch_thread():
             watch.step(0.0, str(size))
             features, inner = self._features(size)
-            if order.hole is not None and inner != size:
-                raise InputError(f"{self.exemplar.name}: {size} is too small to fill; {inner} would do")
+            if obeys and inner != size:
+                raise InputError(
+                    f"{self.exemplar.name}: {inner} is the least size with a hole, target or map of shares, got {size}"
+                )
             problem = self._problem(features, inner, order, seed, tile, threads)
             start = self._start(inner, seed, order, "xy" if problem.periodic else "none")
             found = minimise(start, problem, self.config, watch)
@@ -231,9 +233,8 @@ class Gotex(TextureModel):
                 raise InputError(f"{self.exemplar.name}: {error}") from None
 
         def sheets_of(exemplar: int) -> list[int]:
-            there = [k for k, number in enumerate(numbers) if number == exemplar]
-            usable = [k for k in there if self._usable[k] is None or bool(self._usable[k].any())]  # type: ignore[union-attr]
-            return usable
+            there = [(k, self._usable[k]) for k, number in enumerate(numbers) if number == exemplar]
+            return [k for k, usable in there if usable is None or bool(usable.any())]
 
         groups = [sheets_of(e) for e in range(self.material.n_exemplars)]
         if order.between or order.places is not None:
