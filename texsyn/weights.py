@@ -193,9 +193,9 @@ def _in_place(entry: WeightsFile, place: Path) -> Iterator[Path]:
 
 def _how_to_supply(entry: WeightsFile) -> str:
     return (
-        f"wanted is {' or '.join(entry.files)} ({entry.size_text}, {entry.hash_text}) from {entry.url}: "
-        f"give its path (--weights; gotex: --set weights_file=), or set {ENVIRONMENT} to the file or its folder, or put it into torch.hub's cache, "
-        f"{hub_folder()}, as `texsyn weights fetch {entry.name}` does"
+        f"wanted is {' or '.join(entry.files)} ({entry.size_text}, {entry.hash_text}) from {entry.url}: give its path "
+        f"(--weights; gotex: --set weights_file=), or set {ENVIRONMENT} to the file or its folder, or put it into "
+        f"torch.hub's cache, {hub_folder()}, as `texsyn weights fetch {entry.name}` does"
     )
 
 
