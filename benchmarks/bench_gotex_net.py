@@ -275,15 +275,18 @@ def scores(suite: Suite, pictures: list[np.ndarray]) -> dict[str, Any]:
 
 
 def compared(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """By exemplar and run: when its first judged picture has the released run's last score, and the share of that."""
+    """By exemplar and run: when a mark first has the released run's last score, or its best, and the share of that."""
     found: dict[str, Any] = {}
     for record in records:
         if "curve" not in record:
             continue
-        goal = next(r for r in records if (r["exemplar"], r["run"]) == (record["exemplar"], "released"))
-        at = [m["cpu"] for m in record["curve"] if m["common"] <= goal["common"]]
+        released = next(r for r in records if (r["exemplar"], r["run"]) == (record["exemplar"], "released"))
+        there = {}
+        for name, goal in (("last", released), ("best", min(released["curve"], key=lambda m: m["common"]))):
+            at = [m["cpu"] for m in record["curve"] if m["common"] <= goal["common"]]
+            there[f"{name}_reached"] = at[0] if at else None
+            there[f"{name}_ratio"] = round(at[0] / goal["cpu"], 4) if at else None
         keys = ("cpu", "step", "common", "sharp", "div_pixel", "div_shift", "per_second", "memory_mib", "large_cpu")
-        there = {"reached": at[0] if at else None, "ratio": round(at[0] / goal["cpu"], 4) if at else None}
         found.setdefault(record["exemplar"], {})[record["run"]] = {k: record[k] for k in keys} | there
     return found
 

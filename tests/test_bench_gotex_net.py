@@ -67,13 +67,14 @@ def test_seconds_to_the_released_score_are_those_of_the_first_mark_that_has_it()
 
     records = [
         {"exemplar": "it", "run": "other crop", "common": 0.1},
-        record("released", [(10, 3), (40, 1)]),
+        record("released", [(10, 3), (20, 0.75), (40, 1)]),
         record("ours", [(1, 2), (2, 1), (3, 0.5)]),
         record("ours-quarter", [(1, 2)]),
     ]
     found = bench.compared(records)["it"]
-    assert (found["ours"]["reached"], found["ours"]["ratio"]) == (2, 0.05)
-    assert found["ours-quarter"]["ratio"] is None
+    assert (found["ours"]["last_reached"], found["ours"]["last_ratio"]) == (2, 0.05)
+    assert (found["ours"]["best_reached"], found["ours"]["best_ratio"]) == (3, 0.15)
+    assert found["ours-quarter"]["last_ratio"] is None
     assert set(found) == {"released", "ours", "ours-quarter"}
 
 
