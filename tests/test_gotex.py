@@ -268,6 +268,15 @@ def test_random_features_and_adam_make_pictures_too() -> None:
     assert not np.array_equal(other.pixels, made.pixels)
 
 
+def test_samples_of_points_and_another_engine_make_other_pictures_of_the_same_stripes() -> None:
+    how = {"method": "gotex", "optimiser": "lbfgs", "n_steps": 20, "max_atoms": 300, "seed": 1}
+    whole = texsyn.synth(stripes(), (32, 32), **how).pixels.astype(float)
+    some = texsyn.synth(stripes(), (32, 32), n_samples=400, **how).pixels
+    assert 0 < np.abs(some - whole).mean() < 40
+    searched = texsyn.synth(stripes(), (32, 32), backend="torch", **how).pixels
+    assert np.abs(searched - whole).mean() < 5
+
+
 def test_it_starts_from_a_picture_by_texto_if_asked() -> None:
     picture = stripes()
     copied = texsyn.synth(picture, (48, 64), tile="xy", seed=1).pixels
@@ -316,6 +325,8 @@ def test_vgg_features_from_files_of_both_layouts_lead_to_pictures(layout: str, t
         ({"start": "photo"}, "start='photo'"),
         ({"patch_size": 1}, "patch_size=1"),
         ({"tol": 0.0}, "tol=0.0"),
+        ({"n_samples": -1}, "n_samples=-1"),
+        ({"backend": "gpu"}, "backend='gpu'"),
         ({"n_steps": -1}, "n_steps=-1"),
         ({"loss": "sliced", "optimiser": "projection"}, "projection"),
         ({"features": "edges"}, "edges"),

@@ -32,7 +32,7 @@ from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
 from texsyn.material import Material, Sheet
 from texsyn.models.base import Synthesis, TextureModel, Watch, make_config, model_class
 from texsyn.noise import NoiseField
-from texsyn.ot.nearest import one_torch_thread
+from texsyn.ot.nearest import BACKENDS, one_torch_thread
 from texsyn.picture_descent import OPTIMISERS, Content, Descent, Problem, Term, descend, project
 from texsyn.pyramid import down
 from texsyn.texture_losses import FOLLOWED, GramLoss, SlicedLoss, TextureLoss, TransportLoss
@@ -59,6 +59,10 @@ class GotexConfig:
     tol: float = 0.2
     #: draws an atom that a potential may take in one turn; more make blurred pictures of lower mass error
     budget: float = 4.0
+    #: random points a layer and step that Adam and L-BFGS look at; 0 takes all
+    n_samples: int = 0
+    #: who searches: see texsyn.ot.nearest
+    backend: str = "auto"
     #: "auto" is projection for transport between patches, else L-BFGS
     optimiser: str = "auto"
     #: turns of projection at full size, or steps of Adam or L-BFGS; 0 takes 4, 300 or 200
@@ -78,7 +82,9 @@ class GotexConfig:
             raise ValueError(f"patch_size={self.patch_size} should be 2 to 16 and n_scales={self.n_scales} 1 to 8")
         if not self.budget > 0:
             raise ValueError(f"budget={self.budget} should be positive")
-        for name in ("max_atoms", "n_steps", "n_coarse"):
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend={self.backend!r} is not one of {', '.join(BACKENDS)}")
+        for name in ("max_atoms", "n_samples", "n_steps", "n_coarse"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be 0 or more")
         if not 0 < self.tol < 2:
@@ -374,7 +380,8 @@ def make_loss(
 ) -> TextureLoss:
     """The configuration's loss between features of pictures and of exemplars; more: shares, usable."""
     if config.loss == "transport":
-        how: dict[str, Any] = {"max_atoms": config.max_atoms, "tol": config.tol, "budget": config.budget}
+        names = ("max_atoms", "n_samples", "tol", "budget", "backend")
+        how: dict[str, Any] = {name: getattr(config, name) for name in names}
         return TransportLoss(features, exemplars, seed=seed, rounded=config.features == "patches", **how, **more)
     if config.loss == "sliced":
         return SlicedLoss(features, exemplars, seed=seed, **more)
