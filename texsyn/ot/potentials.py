@@ -27,6 +27,7 @@ ROUND = 16  # batches between two looks at the mass error, at first; a look cost
 LONGEST = 256  # batches of a round
 LOST = 0.5  # of the way from the least mass error to the greatest, 2: there the old potential is no start
 FARTHER = 1.25  # and the mass error is so many times that at the end of the last turn
+PATIENCE = 4  # turns after which it is given up all the same
 LEAST_DRAWS = 8192  # of a call: with few atoms a budget a head is nothing
 FLOOR = 0.02  # least unit of a step, in the variance of the atoms: costs fall to nothing where the source fits
 
@@ -83,6 +84,7 @@ class Potential:
         self.round = ROUND
         self.cost = 0.0  #: mean |x - y_sigma(x)|^2 as last measured
         self.residual = math.inf  #: mass error as last measured, on the points that follow() was given
+        self.turns = 0  #: since it was solved from nothing
         self.n_draws = 0  #: points that solves and ascents have seen so far
         self._least = FLOOR * float((self.y - self.y.mean(0)).square().sum(1).mean())
 
@@ -116,9 +118,12 @@ class Potential:
         aim = self.tol + least
         last = self.residual
         value = self._look(x) if self.step else 0.0
-        # not where the last turn ended as badly: there a solution from nothing did not last either
-        if not self.step or self.residual > max(least + LOST * (2 - least), FARTHER * last):
+        # where the last turn ended as badly, a solution from nothing did not last, and is not tried in every turn
+        self.turns += 1
+        lost = self.residual > least + LOST * (2 - least)
+        if not self.step or (lost and (self.residual > FARTHER * last or self.turns >= PATIENCE)):
             value = self._solve(x)
+            self.turns = 0
         spent, limit = 0, max(LEAST_DRAWS, self.budget * len(self))
         while self.residual > aim and spent < limit:
             before = self.psi, self.residual, self.cost
@@ -183,7 +188,7 @@ class Potential:
 
     def state(self) -> dict[str, Tensor]:
         """What must be kept to go on with the same bits."""
-        numbers = [self.step, self.round, self.cost, self.residual, self.n_draws]
+        numbers = [self.step, self.round, self.cost, self.residual, self.n_draws, self.turns]
         return {
             "psi": self.psi.clone(),
             "numbers": torch.tensor(numbers, dtype=torch.float64),
@@ -192,10 +197,10 @@ class Potential:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of state(). Raises ValueError for a state of other atoms."""
-        if state["psi"].shape != self.psi.shape or state["numbers"].shape != (5,):
+        if state["psi"].shape != self.psi.shape or state["numbers"].shape != (6,):
             raise ValueError(f"a state of {len(state['psi'])} atoms is not one of these {len(self)}")
         self.psi = state["psi"].to(self.weights).clone()
         self.index.set_bias(self.psi * self._unit)
-        self.step, steps, self.cost, self.residual, n_draws = state["numbers"].tolist()
-        self.round, self.n_draws = int(steps), int(n_draws)
+        self.step, steps, self.cost, self.residual, n_draws, turns = state["numbers"].tolist()
+        self.round, self.n_draws, self.turns = int(steps), int(n_draws), int(turns)
         self.generator.set_state(state["generator"].cpu())
