@@ -46,7 +46,7 @@ FLOORS = {
     "texsyn.inception_features": 1,
     "texsyn.feature_names": 1,
     "texsyn.models": 1,
-    "texsyn.gan": 2,
+    "texsyn.gan": 1,
     "texsyn.datasets": 2,
     "texsyn.metrics": 2,
     "texsyn.editing": 2,
@@ -67,7 +67,13 @@ FLOORS = {
     "texsyn.__main__": 3,
 }
 DOORS = 3
-SHARED_BY_MODELS = {"texsyn.models", "texsyn.models.base", "texsyn.models.layers", "texsyn.models.generators"}
+SHARED_BY_MODELS = {
+    "texsyn.models",
+    "texsyn.models.base",
+    "texsyn.models.layers",
+    "texsyn.models.generators",
+    "texsyn.models.trained",
+}
 FOR_DOORS_ONLY = {"matplotlib", "tqdm"}
 OPTIONAL = {
     "pykeops",

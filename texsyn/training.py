@@ -101,11 +101,11 @@ def train(
         except Cancelled:
             why, cancelled = f"stopped by the caller at step {done} of {steps}", True
             break
-        losses = {name: float(value) for name, value in trainee.step(done).items()}
-        wrong = [name for name, value in losses.items() if not math.isfinite(value)]
-        if wrong:
+        try:
+            losses = _step(trainee, done)
+        except FloatingPointError as e:
             kept = "" if files is None else f"; the checkpoint of step {files.saved} stays"
-            raise FloatingPointError(f"{wrong[0]} is {losses[wrong[0]]} at step {done}{kept}")
+            raise FloatingPointError(f"{e}{kept}") from e
         done += 1
         if files is not None:
             files.after(trainee, done, losses, seconds=time.monotonic() - began)
@@ -114,6 +114,14 @@ def train(
     if not cancelled:
         watch.step(1.0, why)
     return Outcome(done, losses, why, cancelled)
+
+
+def _step(trainee: Trainee, i: int) -> dict[str, float]:
+    losses = {name: float(value) for name, value in trainee.step(i).items()}
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{name} is {value} at step {i}")
+    return losses
 
 
 def _message(done: int, steps: int, losses: Mapping[str, float]) -> str:

@@ -29,18 +29,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
+from texsyn.blocks import Period
 from texsyn.features import PatchPyramid
-from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit, write_atomically
-from texsyn.models.base import Cancelled, Synthesis, TextureModel, Watch, Window
+from texsyn.images import InputError, Picture, Region, Size, to_unit, write_atomically
 from texsyn.models.generators import ARCHITECTURES, Design, Generator, LevelWindow, make_generator
+from texsyn.models.trained import Endless
 from texsyn.noise import NoiseField
-from texsyn.ot.nearest import one_torch_thread
 from texsyn.pyramid import level_period
 from texsyn.texture_losses import TransportLoss
-from texsyn.training import Outcome, Run, cosine, load_optimiser, of, optimiser_state, train, under
+from texsyn.training import cosine, load_optimiser, of, optimiser_state, under
 
-BLOCK = 256  # side of the blocks in which the plane is computed: 4 MB of values at 16 channels
 SETTLING = 30  # batches whose statistics a network keeps
 SMALLEST = 8  # shorter side of an exemplar
 
@@ -99,7 +97,7 @@ class GotexNetConfig:
             raise ValueError(f"max_minutes={self.max_minutes} should be 0 (no limit) or more")
 
 
-class GotexNet(TextureModel):
+class GotexNet(Endless):
     """The trained network; see the module's docstring.
 
     A picture is the window of an endless plane with its top left corner at (0, 0). The plane is computed in blocks on
@@ -107,7 +105,7 @@ class GotexNet(TextureModel):
     number of threads, unless max_minutes cuts it short.
     """
 
-    local = True
+    one_thread = True
     method = "gotex-net"
     config_type = GotexNetConfig
 
@@ -138,95 +136,29 @@ class GotexNet(TextureModel):
     # ---- training
 
     @classmethod
-    def fit(
-        cls, exemplar: Picture, config: Any = None, *, seed: int = 0, device: str = "cpu", watch: Watch | None = None
-    ) -> GotexNet:
-        model, outcome = cls.train(exemplar, config, seed=seed, device=device, watch=watch)
-        if outcome.cancelled:
-            raise Cancelled(outcome.sentence)
-        return model
-
-    @classmethod
-    @one_torch_thread()  # the same bits whatever the number of threads
-    def train(
-        cls,
-        exemplar: Picture,
-        config: Any = None,
-        *,
-        seed: int = 0,
-        device: str = "cpu",
-        watch: Watch | None = None,
-        run: Run | None = None,
-    ) -> tuple[GotexNet, Outcome]:
-        """fit() with a folder for the run, which may be resumed; cancelled, it gives the model so far."""
-        empty = cls(exemplar, config, device)
-        training = Training(empty, seed)
-        outcome = train(training, empty.config.steps, run=run, max_minutes=empty.config.max_minutes, watch=watch)
-        model = training.model()
-        model.fit_seed, model.steps = seed, outcome.steps
-        return model, outcome
+    def learner(cls, exemplar: Picture, config: Any, *, seed: int, device: str) -> Training:
+        return Training(cls(exemplar, config, device), seed)
 
     # ---- pictures
-
-    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
-        watch = watch or Watch()
-        blocks = self._blocks(seed, period_of(tile, size))
-        pixels = np.empty((size.height, size.width, self.exemplar.channels), self.exemplar.pixels.dtype)
-        clipped = np.zeros(2, np.int64)
-        for top in range(0, size.height, BLOCK):
-            watch.step(top / size.height, str(size))
-            height = min(BLOCK, size.height - top)
-
-            def columns(first: int, last: int, top: int = top, height: int = height) -> None:
-                for left in range(first * BLOCK, min(last * BLOCK, size.width), BLOCK):
-                    width = min(BLOCK, size.width - left)
-                    values = blocks.window(Region(top, left, height, width))
-                    clipped[0] += int(((values < 0) | (values > 1)).sum())
-                    pixels[top : top + height, left : left + width] = self._pixels(values)
-
-            share_rows(-(-size.width // BLOCK), 2, columns, least=1)
-        watch.step(1.0, "done")
-        out = 0.0 if self.exemplar.pixels.dtype.kind == "f" else int(clipped[0]) / pixels.size
-        evidence = {"level": 0, "size": str(size), "steps": self.steps, "clipped": round(out, 4)}
-        return Synthesis(pixels, None, [evidence])
-
-    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
-        assert number == 0, number
-        blocks = self._blocks(seed, period)
-        return lambda region: self._pixels(blocks.window(region))
 
     @property
     def halo(self) -> int:
         """Output pixels around a pixel whose noise enters it, one side at most; blocks change no bit of that."""
         return self._network().halo
 
-    def _pixels(self, values: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(from_unit(values, self.exemplar.pixels.dtype))
-
     def _network(self) -> Generator:
         assert self.generator is not None, "a model is made by fit() or load()"
         return self.generator
 
-    def _blocks(self, seed: int, period: Period) -> Blocks:
-        """The plane (H, W, C) float32: a block is the same computation whoever asks for it."""
-        network, n_noises = self._network(), self.config.noise_channels
-        fields = [
-            [NoiseField(seed, k, channel, level_period(period, k)) for channel in range(n_noises)]
-            for k in self.design.noisy
-        ]
-
-        @one_torch_thread()
-        @torch.no_grad()
-        def block(here: Region) -> np.ndarray:
-            windows = network.windows(here, period)
-            noise = [
-                torch.from_numpy(np.stack([one.normal(region) for one in level], -1)).to(self.device)
-                for level, region in zip(fields, network.noise_regions(windows), strict=True)
-            ]  # (h, w, n): channels last, in which small convolutions are fastest
-            values = self.coloured(network([z.permute(2, 0, 1)[None] for z in noise], windows))
-            return values[0].permute(1, 2, 0).contiguous().cpu().numpy()
-
-        return Blocks(block, Size(BLOCK, BLOCK), period)
+    def values(self, region: Region, seed: int, period: Period) -> Tensor:
+        network = self._network()
+        windows = network.windows(region, period)
+        noise = []
+        for k, here in zip(self.design.noisy, network.noise_regions(windows), strict=True):
+            fields = [NoiseField(seed, k, c, level_period(period, k)) for c in range(self.config.noise_channels)]
+            # (h, w, n): channels last, in which small convolutions are fastest
+            noise.append(torch.from_numpy(np.stack([one.normal(here) for one in fields], -1)).to(self.device))
+        return self.coloured(network([z.permute(2, 0, 1)[None] for z in noise], windows))[0]
 
     def coloured(self, values: Tensor) -> Tensor:
         """What the network makes (B, C, H, W), as values of pixels."""

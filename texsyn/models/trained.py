@@ -1,0 +1,141 @@
+"""What networks that learn one exemplar by steps have in common: training with or without a folder, and drawing.
+
+A learner (what texsyn.training calls a trainee, with the model it has become) belongs to each method; here is what
+brings it to the contract of a texture model. Endless is for networks that make any window of a plane.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
+from texsyn.images import Picture, Region, Size, from_unit
+from texsyn.models.base import Cancelled, Synthesis, TextureModel, Watch, Window
+from texsyn.ot.nearest import one_torch_thread
+from texsyn.training import Outcome, Run, Trainee, train
+
+BLOCK = 256  # side of the blocks in which a plane is computed: 4 MB of values at 16 channels
+
+
+class Learner(Trainee, Protocol):
+    """A trainee that can say what model it has become so far."""
+
+    def model(self) -> Any:
+        """The texture model of the moment; training goes on as if nobody had asked."""
+        ...
+
+
+class TrainedModel(TextureModel):
+    """A model whose fit() takes steps. Configurations have `steps` and `max_minutes`."""
+
+    #: settings by name, instead of the configuration's defaults
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: train on one thread, so that the bits do not depend on how many there are; worth it for small networks only
+    one_thread: ClassVar[bool] = False
+    #: how many steps it was trained for
+    steps: int = 0
+
+    @classmethod
+    @abstractmethod
+    def learner(cls, exemplar: Picture, config: Any, *, seed: int, device: str) -> Learner:
+        """What is trained; config None means the method's defaults. InputError for an exemplar that cannot be."""
+
+    @classmethod
+    def n_steps(cls, exemplar: Picture, config: Any) -> int:
+        """Steps of a whole training."""
+        return int(config.steps)
+
+    @classmethod
+    def training_bytes(cls, exemplar: Picture, config: Any) -> int | None:
+        """Memory that training takes at its peak beyond what the process weighs, about; None where nobody knows."""
+        return None
+
+    @classmethod
+    def fit(
+        cls, exemplar: Picture, config: Any = None, *, seed: int = 0, device: str = "cpu", watch: Watch | None = None
+    ) -> Self:
+        model, outcome = cls.train(exemplar, config, seed=seed, device=device, watch=watch)
+        if outcome.cancelled:
+            raise Cancelled(outcome.sentence)
+        return model
+
+    @classmethod
+    def train(
+        cls,
+        exemplar: Picture,
+        config: Any = None,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        watch: Watch | None = None,
+        run: Run | None = None,
+    ) -> tuple[Self, Outcome]:
+        """fit() with a folder for the run, which may be resumed; cancelled, it gives the model so far."""
+        config = config or cls.config_type()
+        with one_torch_thread() if cls.one_thread else contextlib.nullcontext():
+            learner = cls.learner(exemplar, config, seed=seed, device=device)
+            steps = cls.n_steps(exemplar, config)
+            outcome = train(learner, steps, run=run, max_minutes=config.max_minutes, watch=watch)
+            model: Self = learner.model()
+        model.fit_seed, model.steps = seed, outcome.steps
+        return model, outcome
+
+
+class Endless(TrainedModel):
+    """A trained network that makes any window of an endless plane, in blocks on an absolute grid.
+
+    A picture is the window with its top left corner at (0, 0).
+    """
+
+    local = True
+
+    @abstractmethod
+    def values(self, region: Region, seed: int, period: Period) -> Tensor:
+        """Values of pixels (C, h, w) in the exemplar's range, not yet cut to it; asked for whole blocks only."""
+
+    def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
+        watch = watch or Watch()
+        blocks = self._blocks(seed, period_of(tile, size))
+        pixels = np.empty((size.height, size.width, self.exemplar.channels), self.exemplar.pixels.dtype)
+        clipped = np.zeros(2, np.int64)
+        for top in range(0, size.height, BLOCK):
+            watch.step(top / size.height, str(size))
+            height = min(BLOCK, size.height - top)
+
+            def columns(first: int, last: int, top: int = top, height: int = height) -> None:
+                for left in range(first * BLOCK, min(last * BLOCK, size.width), BLOCK):
+                    width = min(BLOCK, size.width - left)
+                    values = blocks.window(Region(top, left, height, width))
+                    clipped[0] += int(((values < 0) | (values > 1)).sum())
+                    pixels[top : top + height, left : left + width] = self._pixels(values)
+
+            share_rows(-(-size.width // BLOCK), 2, columns, least=1)
+        watch.step(1.0, "done")
+        out = 0.0 if self.exemplar.pixels.dtype.kind == "f" else int(clipped[0]) / pixels.size
+        evidence = {"level": 0, "size": str(size), "steps": self.steps, "clipped": round(out, 4)}
+        return Synthesis(pixels, None, [evidence])
+
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+        assert number == 0, number
+        blocks = self._blocks(seed, period)
+        return lambda region: self._pixels(blocks.window(region))
+
+    def _pixels(self, values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(from_unit(values, self.exemplar.pixels.dtype))
+
+    def _blocks(self, seed: int, period: Period) -> Blocks:
+        """The plane (H, W, C) float32: a block is the same computation whoever asks for it."""
+
+        @one_torch_thread()
+        @torch.no_grad()
+        def block(here: Region) -> np.ndarray:
+            return self.values(here, seed, period).permute(1, 2, 0).contiguous().cpu().numpy()
+
+        return Blocks(block, Size(BLOCK, BLOCK), period)
