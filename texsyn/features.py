@@ -109,10 +109,6 @@ class Layer:
             return field[at[:, 0] % height, at[:, 1] % width]
         return field[at[:, 0].clamp(0, height - 1), at[:, 1].clamp(0, width - 1)]
 
-    def of(self, picture: int) -> Layer:
-        """The layer of one picture of the batch."""
-        return replace(self, values=self.values[picture : picture + 1])
-
 
 class Features(ABC):
     """A feature function; see the module's docstring."""
@@ -212,8 +208,3 @@ class Mixture(Features):
 
     def describe(self) -> dict[str, Any]:
         return {"features": "mixture", "parts": [f.describe() | {"weight": w} for f, w in self.parts]}
-
-
-def names(layers: Sequence[Layer]) -> list[str]:
-    """The layers' names, in order."""
-    return [layer.name for layer in layers]
