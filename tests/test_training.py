@@ -182,6 +182,57 @@ def test_a_time_limit_stops_between_two_steps(monkeypatch: pytest.MonkeyPatch) -
     assert not outcome.cancelled
 
 
+def test_the_share_that_is_done_rises_evenly_to_the_end_of_the_time_also_after_resuming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.train(Fit(), 100, run=a_run(tmp_path), watch=Watch(cancel=After(40)))
+    now, heard = [0.0], []
+    monkeypatch.setattr("texsyn.training.time.monotonic", lambda: now[0])
+
+    class Slow(Fit):
+        def step(self, i: int) -> dict[str, float]:
+            now[0] += 20
+            return super().step(i)
+
+    watch = Watch(lambda f, m: heard.append(round(f, 4)))
+    outcome = training.train(Slow(), 100, run=a_run(tmp_path, resume=True), max_minutes=1, watch=watch)
+    assert outcome.steps == 44
+    assert heard == [0.4, 0.6, 0.8, 1.0, 1.0]  # 60 of 100 steps are left, and a minute for them
+
+
+def test_a_checkpoint_is_due_after_some_minutes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("texsyn.training.time.monotonic", lambda: now[0])
+    saved = []
+
+    class Slow(Fit):
+        def step(self, i: int) -> dict[str, float]:
+            now[0] += 100
+            return super().step(i)
+
+        def state(self) -> dict[str, Tensor]:
+            saved.append(now[0] / 100)
+            return super().state()
+
+    training.train(Slow(), 12, run=Run(tmp_path / "a", {}, save_every=10))
+    assert saved == [0, 4, 8, 10, 12]
+    saved.clear()
+    training.train(Slow(), 12, run=Run(tmp_path / "b", {}, save_every=10, save_minutes=0))
+    assert [round(at - saved[0]) for at in saved] == [0, 10, 12]
+
+
+def test_the_last_sample_is_made_once_and_may_be_the_callers(tmp_path: Path) -> None:
+    asked = []
+
+    def sample(trainee: Fit) -> Picture:
+        asked.append(trainee)
+        return Picture(np.full((1, 1, 1), 9, np.uint8), "L")
+
+    training.train(Fit(), 20, run=a_run(tmp_path, sample=sample))
+    assert len(asked) == 2
+    assert sorted(os.listdir(tmp_path / SAMPLES)) == ["step_000010.png", "step_000020.png"]
+
+
 def test_a_folder_that_cannot_be_used_is_refused_before_any_step(tmp_path: Path) -> None:
     class Never(Fit):
         def step(self, i: int) -> dict[str, float]:

@@ -54,7 +54,9 @@ class Trainee(Protocol):
 class Run:
     """Where a training run keeps its files, and how often; about is what must be equal for a run to be resumed.
 
+    log_every, sample_every, save_every are in steps; after save_minutes without a checkpoint one is due too (0: never).
     scores: called with the trainee and the steps done whenever a sample is kept; what it gives goes to the log.
+    sample: makes that sample of the trainee, instead of its own sample().
     """
 
     folder: Path
@@ -64,7 +66,9 @@ class Run:
     log_every: int = 20
     sample_every: int = 500
     save_every: int = 250
+    save_minutes: float = 5.0
     scores: Callable[[Any, int], Mapping[str, float]] | None = None
+    sample: Callable[[Any], Picture] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def train(
     watch, began = watch or Watch(), time.monotonic()
     files = None if run is None else _Files(run)
     done = 0 if files is None else files.begin(trainee)
-    losses: dict[str, float] = {}
+    first, losses = done, dict[str, float]()
     why, cancelled = f"all {steps} steps are done", False
     while done < steps:
         seconds = time.monotonic() - began
@@ -97,7 +101,8 @@ def train(
             why = f"stopped after {max_minutes:g} minutes, at step {done} of {steps}"
             break
         try:
-            watch.step(max(done / steps, seconds / (60 * max_minutes or math.inf)), _message(done, steps, losses))
+            timed = seconds / (60 * max_minutes or math.inf)  # of what there was to do when it went on
+            watch.step(max(done, first + (steps - first) * timed) / steps, _message(done, steps, losses))
         except Cancelled:
             why, cancelled = f"stopped by the caller at step {done} of {steps}", True
             break
@@ -189,7 +194,7 @@ class _Files:
     """The folder of a run while it goes on."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.saved = run, 0
+        self.run, self.saved, self.sampled, self.saved_at = run, 0, -1, time.monotonic()
 
     def begin(self, trainee: Trainee) -> int:
         """Make the folder, or load what it holds into the trainee; returns the number of steps that are done."""
@@ -218,14 +223,16 @@ class _Files:
             self._log({"step": done, **losses, "seconds": round(seconds, 2)})
         if done % run.sample_every == 0:
             self._sample(trainee, done)
-        if done % run.save_every == 0:
+        late = run.save_minutes and time.monotonic() - self.saved_at > 60 * run.save_minutes
+        if done % run.save_every == 0 or late:
             self._save(trainee, done)
 
     def end(self, trainee: Trainee, done: int) -> None:
         """The last state, however the run ended."""
         if done != self.saved:
             self._save(trainee, done)
-        self._sample(trainee, done)
+        if done != self.sampled:
+            self._sample(trainee, done)
 
     def _save(self, trainee: Trainee, done: int) -> None:
         from safetensors.torch import save as safetensors_bytes
@@ -238,14 +245,15 @@ class _Files:
         write_atomically(
             self.run.folder / CHECKPOINT, safetensors_bytes(state, metadata={"texsyn-run": header}), overwrite=True
         )
-        self.saved = done
+        self.saved, self.saved_at = done, time.monotonic()
 
     def _sample(self, trainee: Trainee, done: int) -> None:
-        picture = trainee.sample()
+        picture = trainee.sample() if self.run.sample is None else self.run.sample(trainee)
         ending = ".tif" if picture.pixels.dtype.kind == "f" or picture.mode == "multi" else ".png"
         save(picture, self.run.folder / SAMPLES / f"step_{done:06}{ending}", overwrite=True)
         if self.run.scores is not None:
             self._log({"step": done, **self.run.scores(trainee, done)})
+        self.sampled = done
 
     def _log(self, record: Mapping[str, Any]) -> None:
         path = self.run.folder / LOG
