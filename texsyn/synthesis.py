@@ -194,8 +194,9 @@ def fit(
 ) -> TextureModel:
     """A model of image's texture, to sample from again and again; arguments as for synth().
 
-    "texto" is fitted in endless mode unless endless=False is among the settings. Of the wishes a model keeps those
-    that say what is copied: weights, exclude, mix, scale, rotate, symmetry.
+    "texto" is fitted in endless mode unless endless=False is among the settings. Methods that are trained have recipes:
+    recipe="tiny" stands for settings. Of the wishes a model keeps those that say what is copied: weights, exclude, mix,
+    scale, rotate, symmetry.
     """
     wishes, settings = split_wishes(more)
     config = configure(method, settings, whole=False)
@@ -234,12 +235,27 @@ def tileable(
 def configure(method: str, settings: dict[str, Any], *, whole: bool) -> Any:
     """The method's configuration; whole says that whole pictures are wanted, so that texto is not made endless.
 
-    Raises ValueError for an unknown method or setting, or a value out of its range.
+    Raises ValueError for an unknown method, recipe or setting, or a value out of its range.
     """
-    config_type = model_class(method).config_type
+    settings, config_type = with_recipe(method, settings), model_class(method).config_type
     if "endless" in {f.name for f in dataclasses.fields(config_type)}:
         settings = {"endless": not whole} | settings
     return make_config(config_type, settings)
+
+
+def with_recipe(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those of the recipe that they name, if they do, where they say nothing themselves.
+
+    Raises ValueError for a name that is none of the method's.
+    """
+    found = dict(settings)
+    if (name := found.pop("recipe", None)) is None:
+        return found
+    recipes: Mapping[str, Mapping[str, Any]] = getattr(model_class(method), "recipes", {})
+    if name not in list(recipes):
+        known = f"it has {', '.join(recipes)}" if recipes else "it has none, only settings"
+        raise ValueError(f"{method} has no recipe {name!r}; {known}")
+    return {**recipes[name], **found}
 
 
 def fit_model(

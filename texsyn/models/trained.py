@@ -77,13 +77,19 @@ class TrainedModel(TextureModel):
         watch: Watch | None = None,
         run: Run | None = None,
     ) -> tuple[Self, Outcome]:
-        """fit() with a folder for the run, which may be resumed; cancelled, it gives the model so far."""
+        """fit() with a folder for the run, which may be resumed; cancelled, it gives the model so far.
+
+        Raises FloatingPointError where a loss or, in the end, a weight is no finite number.
+        """
         config = config or cls.config_type()
         with one_torch_thread() if cls.one_thread else contextlib.nullcontext():
             learner = cls.learner(exemplar, config, seed=seed, device=device)
             steps = cls.n_steps(exemplar, config)
             outcome = train(learner, steps, run=run, max_minutes=config.max_minutes, watch=watch)
             model: Self = learner.model()
+        for name, t in model.tensors().items():
+            if not bool(t.isfinite().all()):
+                raise FloatingPointError(f"{name} is no finite number after step {outcome.steps}")
         model.fit_seed, model.steps = seed, outcome.steps
         return model, outcome
 
