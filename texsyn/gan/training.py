@@ -7,6 +7,7 @@ stream and returns named terms, whose sum is minimised. The loop is a trainee of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -112,6 +113,8 @@ class Adversarial:
                 for turn in range(phase.repeats):
                     terms |= self._turn(phase, i, turn)
         for player in self.players.values():
+            for parameter in player.parameters:
+                parameter.requires_grad_(True)  # a player made of this network later would find none to learn
             player.follow(i)
         return terms
 
@@ -124,9 +127,9 @@ class Adversarial:
         found = phase.loss(turn)
         values = torch.stack([t.detach() for t in found.values()])
         if not bool(values.isfinite().all()):
-            name, value = next((n, float(t)) for n, t in found.items() if not bool(t.isfinite()))
+            name, value = next((n, v) for n, v in zip(found, values.tolist(), strict=True) if not math.isfinite(v))
             raise FloatingPointError(f"{name} is {value} at step {i}")
-        torch.stack(list(found.values())).sum().backward()
+        torch.stack(list(found.values())).sum().backward(retain_graph=mine.stale)
         mine.update(i, phase.n_updates)
         return dict(zip(found, values.tolist(), strict=True))
 
