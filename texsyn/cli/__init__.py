@@ -23,7 +23,7 @@ import click
 _STOPPED_BY = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal went away"}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 #: how the allocators of torch (Linux, Windows, CUDA) say it; they raise RuntimeError
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 class Stopped(SystemExit):
@@ -114,7 +114,7 @@ def report(error: BaseException) -> int:
             return _fail(4, str(error))
     if isinstance(error, MemoryError):
         return _fail(4, f"not enough memory: {_first_line(error) or 'try a smaller --size'}")
-    if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY):
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY):
         return _fail(4, f"not enough memory, try a smaller --size: {_first_line(error)}")
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return _fail(4, f"not enough memory: {_first_line(error)}")

@@ -26,14 +26,18 @@ class ProgressLine:
 
     def update(self, fraction: float, message: str) -> None:
         """Show that fraction (0..1) of the work is done."""
+        spent = time.monotonic() - self.began
+        self.show(fraction, message, spent / fraction - spent if spent > 1 and fraction > 0.02 else None)
+
+    def show(self, fraction: float, message: str, left: float | None) -> None:
+        """update() for a caller who knows better how many seconds are left; None for nobody does."""
         now = time.monotonic()
         if not self.shown or (now - self.drawn < 0.1 and fraction < 1):
             return
         self.drawn = now
-        spent = now - self.began
-        left = f", {clock(spent / fraction - spent)} left" if spent > 1 and fraction > 0.02 else ""
+        time_left = "" if left is None else f", {clock(left)} left"
         filled = int(24 * fraction)
-        line = f"[{'#' * filled}{'-' * (24 - filled)}] {100 * fraction:3.0f} %{left}  {message}"[: _columns() - 1]
+        line = f"[{'#' * filled}{'-' * (24 - filled)}] {100 * fraction:3.0f} %{time_left}  {message}"[: _columns() - 1]
         self._write("\r" + line.ljust(self.width))
         self.width = len(line)
 
@@ -49,6 +53,23 @@ class ProgressLine:
             sys.stderr.flush()
         except OSError:  # the terminal went away; the work goes on
             self.shown = False
+
+
+class Remaining:
+    """Seconds that are left of work in equal steps, from the fractions heard; the first is where it went on."""
+
+    def __init__(self) -> None:
+        self.heard, self.began, self.first = 0, 0.0, 0.0
+
+    def __call__(self, fraction: float) -> float | None:
+        """Hear a fraction (0..1) after each step; None while too little is known: three steps and two seconds."""
+        now = time.monotonic()
+        if self.heard == 0:
+            self.began, self.first = now, fraction
+        self.heard += 1
+        if self.heard <= 3 or now - self.began < 2 or fraction <= self.first:
+            return None
+        return (now - self.began) / (fraction - self.first) * (1 - fraction)
 
 
 def _on_terminal() -> bool:

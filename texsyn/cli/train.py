@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
+import numpy as np
 
-from texsyn.cli import Misuse, Stopped
+from texsyn.cli import NO_MEMORY, Misuse, Stopped
 from texsyn.cli.commands import (
     PICTURE_ENDINGS,
     _device,
@@ -26,11 +28,17 @@ from texsyn.cli.commands import (
     texsyn,
 )
 from texsyn.cli.files import checked
+from texsyn.cli.progress import Remaining, clock
 from texsyn.cli.talk import Talk
-from texsyn.images import check_path
+from texsyn.images import Picture, Size, check_path
+from texsyn.models import METHODS
 
 SCORED = 128  # side of the pictures that are scored while training
-TRAINED = ("gotex-net",)  #: methods that learn by steps; the others are for `texsyn fit`
+#: methods that learn by steps; the others are for `texsyn fit`
+TRAINED = tuple(name for name in METHODS if name in ("gotex-net", "sgan", "psgan", "singan"))
+QUICKER = ("tiny", "fast")  #: names of recipes that take less time than the defaults, quickest first
+LONG = 2 * 60 * 60  #: seconds on a CPU after which a word is said about quicker ways
+SHEET_SIDE = 256  #: at most, of each picture on the sheets that show how far a training is
 
 
 @texsyn.command(short_help="Train a network on the texture of IMAGE.")
@@ -41,6 +49,11 @@ TRAINED = ("gotex-net",)  #: methods that learn by steps; the others are for `te
     "--method", type=click.Choice(TRAINED), default=TRAINED[0], show_default=True, help="Which network and loss."
 )
 @click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Settings by name, e.g. tiny; --set goes over them. A wrong NAME lists the method's.",
+)
+@click.option(
     "--steps", type=click.IntRange(1, 2**31), metavar="N", help="Steps to train for.  [default: the method's]"
 )
 @click.option(
@@ -49,7 +62,16 @@ TRAINED = ("gotex-net",)  #: methods that learn by steps; the others are for `te
 )  # fmt: skip
 @click.option(
     "--folder", metavar="RUN",
-    help="Folder for the run: config.json, log.jsonl, samples/, checkpoint.safetensors.",
+    help="Folder for the run: config.json, log.jsonl, samples/ (each the exemplar and three pictures), "
+    "checkpoint.safetensors.",
+)  # fmt: skip
+@click.option(
+    "--save-every", type=click.IntRange(1, 2**31), metavar="N", default=250, show_default=True,
+    help="Steps between checkpoints; one is made after 5 minutes anyway.",
+)  # fmt: skip
+@click.option(
+    "--sample-every", type=click.IntRange(1, 2**31), metavar="N", default=500, show_default=True,
+    help="Steps between samples.",
 )  # fmt: skip
 @click.option(
     "--scores/--no-scores", default=True, show_default=True,
@@ -65,9 +87,12 @@ def train(
     output: str,
     overwrite: bool,
     method: str,
+    recipe: str | None,
     steps: int | None,
     max_minutes: float | None,
     folder: str | None,
+    save_every: int,
+    sample_every: int,
     scores: bool,
     resume: bool,
     seed: int | None,
@@ -79,7 +104,9 @@ def train(
 ) -> None:
     """Train a network on the texture of IMAGE and keep it in a MODEL file, for `texsyn sample` and `texsyn render`.
 
-    Ctrl-C ends the training after the step at hand and keeps what is learned by then; a second one ends at once.
+    Ctrl-C ends the training after the step at hand and keeps what is learned by then; a second one ends at once. A run
+    with a --folder that was ended in any way goes on with --resume, to the same model. A training that diverges ends
+    with exit code 6, writes no model, and leaves the last good checkpoint.
 
     \b
     texsyn train rock.png -o rock_net.texsyn --steps 2000 --folder rock_run
@@ -93,13 +120,14 @@ def train(
     check_path(output, overwrite=overwrite)
     exemplar = load_exemplar(image, talk)
     from texsyn.models.base import Watch, model_class
-    from texsyn.synthesis import configure, fresh_seed, resolve_device
+    from texsyn.synthesis import configure, fresh_seed, resolve_device, with_recipe
     from texsyn.training import Run, read_config
 
     _load_method(method, talk)
     given = _parse_settings(settings)
     given |= {} if steps is None else {"steps": steps}
     given |= {} if max_minutes is None else {"max_minutes": max_minutes}
+    given = checked("--recipe", with_recipe, method, given if recipe is None else given | {"recipe": recipe})
     run = None
     if resume:
         before = read_config(Path(str(folder)))
@@ -108,24 +136,123 @@ def train(
     config = checked("--set", configure, method, given, whole=False)
     seed = fresh_seed() if seed is None else seed
     where = checked("--device", resolve_device, device)
-    _require_memory(exemplar.size, exemplar, method)
+    cls: Any = model_class(method)
+    need = _require_training_memory(cls, exemplar, config, where)
     if folder is not None:
         about = about_run(method, config, exemplar, seed)
         judge = weight_free_scores(exemplar) if scores else None
-        run = Run(Path(folder), about, resume=resume, overwrite=overwrite, scores=judge)
-    cls: Any = model_class(method)
-    with talk.line, _asked_to_stop() as stop:
-        watch = Watch(talk.line.update, stop)
+        run = Run(
+            Path(folder), about, resume=resume, overwrite=overwrite, save_every=save_every, sample_every=sample_every,
+            scores=judge, sample=sheet(exemplar),
+        )  # fmt: skip
+    limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
+    talk.say(f"{method}: {cls.n_steps(exemplar, config)} steps{limit} on {where}, {_bytes(need)} of memory")
+    began = time.monotonic()
+    with talk.line, _asked_to_stop() as stop, _in_our_words(method):
+        watch = Watch(_Report(talk, _quicker(cls, recipe) if where == "cpu" else None), stop)
         model, outcome = cls.train(exemplar, config, seed=seed, device=where, watch=watch, run=run)
         model.save(output, overwrite=overwrite)
-    n_bytes = Path(output).stat().st_size
+    n_bytes, seconds = Path(output).stat().st_size, time.monotonic() - began
     talk.result(
         {"output": output, "method": method, "seed": seed, "steps": outcome.steps, "outcome": outcome.sentence,
-         "losses": outcome.losses, "bytes": n_bytes}
+         "losses": outcome.losses, "seconds": round(seconds, 1), "bytes": n_bytes}
     )  # fmt: skip
-    talk.say(f"{output}: {method} model, seed {seed}, {outcome.sentence}, {n_bytes / 1e6:.1f} MB")
+    talk.say(f"{output}: {method} model, seed {seed}, {outcome.sentence}, {clock(seconds)}, {n_bytes / 1e6:.1f} MB")
     if stop.signum is not None:
         raise Stopped(stop.signum)
+
+
+def _require_training_memory(cls: Any, exemplar: Picture, config: Any, device: str) -> int:
+    """Bytes that the training will need, about. Raises MemoryError where there are fewer."""
+    from texsyn.recipes import memory_needed
+    from texsyn.synthesis import free_memory
+
+    need = cls.training_bytes(exemplar, config)
+    if need is None:
+        _require_memory(exemplar.size, exemplar, cls.method)
+        return memory_needed(exemplar.size, exemplar, cls.method)
+    free = free_memory()
+    if device.startswith("cuda"):
+        import torch
+
+        free = torch.cuda.mem_get_info(torch.device(device))[0]
+    if free is not None and need > free:
+        raise MemoryError(
+            f"training {cls.method} on {exemplar.size} pixels needs {_bytes(need)} and {_bytes(free)} are free; "
+            "a smaller IMAGE or another --recipe needs less"
+        )
+    return int(need)
+
+
+def _bytes(n: int) -> str:
+    """
+    >>> _bytes(3 * 2**29), _bytes(5 * 2**20)
+    ('about 1.5 GiB', 'about 5 MiB')
+    """
+    return f"about {n / 2**30:.1f} GiB" if n >= 2**30 else f"about {n / 2**20:.0f} MiB"
+
+
+def _quicker(cls: Any, recipe: str | None) -> str:
+    """What to do where a training takes too long."""
+    there = [name for name in QUICKER if name in cls.recipes]
+    first = there.index(recipe) if recipe in there else len(there)
+    by_recipe = f"--recipe {there[0]} is quicker, and " if there and first > 0 else ""
+    return f"{by_recipe}--max-minutes ends it earlier with what is learned by then"
+
+
+class _Report:
+    """What is said while a network trains: the progress line, or without a terminal a sentence a minute.
+
+    long: said once should it take more than two hours; None for nothing.
+    """
+
+    def __init__(self, talk: Talk, long: str | None) -> None:
+        self.talk, self.long, self.left = talk, long, Remaining()
+        self.said = time.monotonic()
+
+    def __call__(self, fraction: float, message: str) -> None:
+        left, now = self.left(fraction), time.monotonic()
+        if left is not None and left > LONG and self.long is not None:
+            self.talk.say(f"about {left / 3600:.1f} hours are left on this CPU: {self.long}")
+            self.long = None
+        if not self.talk.line.shown and now - self.said > 60 and fraction < 1:
+            time_left = "" if left is None else f", {clock(left)} left"
+            self.talk.say(f"{100 * fraction:.0f} %{time_left}, {message}")
+            self.said = now
+        self.talk.line.show(fraction, message, left)
+
+
+@contextlib.contextmanager
+def _in_our_words(method: str) -> Iterator[None]:
+    """Ways in which a training ends, with what can be done about them."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error}; no model was written, a lower learning rate may help") from error
+    except RuntimeError as error:
+        if any(words in str(error) for words in NO_MEMORY):
+            raise MemoryError(
+                f"{method} cannot be trained here: a smaller IMAGE or another --recipe needs less"
+            ) from error
+        raise
+
+
+def sheet(exemplar: Picture) -> Callable[[Any], Picture]:
+    """A function that shows how far a trainee is: a sheet with the exemplar and, after it, pictures of seeds 0 to 2."""
+    first = exemplar.pixels[:SHEET_SIDE, :SHEET_SIDE]
+    height, width = first.shape[:2]
+    gap = max(2, min(height, width) // 32)
+
+    def picture(trainee: Any) -> Picture:
+        model = trainee.model()
+        made = [first, *(model.synthesise(Size(height, width), seed=seed).pixels for seed in range(3))]
+        paper = np.full((2 * height + gap, 2 * width + gap, exemplar.channels), first.max(), first.dtype)
+        for k, pixels in enumerate(made):
+            top, left = (k // 2) * (height + gap), (k % 2) * (width + gap)
+            paper[top : top + height, left : left + width] = pixels
+        return dataclasses.replace(exemplar, pixels=paper, palette=None, indices=None, notes=())
+
+    return picture
 
 
 def weight_free_scores(exemplar: Any) -> Callable[[Any, int], dict[str, float]] | None:
