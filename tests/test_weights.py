@@ -29,7 +29,7 @@ from texsyn.cli import main
 from texsyn.images import InputError, OutputError
 from texsyn.metrics.inception import features, from_state_dict, inception
 from texsyn.metrics.sifid import sifid
-from texsyn.state_dicts import read_state_dict
+from texsyn.state_dicts import read_state_dict, read_values
 from texsyn.weights import REGISTRY, WeightsFile, hub_folder
 
 LAYOUTS = ("zip", "stream")
@@ -45,10 +45,10 @@ def small() -> dict[str, torch.Tensor]:
     return {"a.weight": torch.randn(3, 4, generator=generator), "a.bias": torch.arange(3.0), "n": torch.tensor(7)}
 
 
-def refused(path: Path, said: str = "") -> str:
+def refused(path: Path, said: str = "", read: Callable[[Path], Any] = read_state_dict) -> str:
     """The one line with which a file is refused; it begins with the file's name."""
     with pytest.raises(InputError, match=said) as caught:
-        read_state_dict(path)
+        read(path)
     line = str(caught.value)
     assert line.startswith(f"{path}: ")
     assert line.isprintable()
@@ -108,6 +108,111 @@ def test_the_whole_inception_file_comes_back(tmp_path: Path) -> None:
         found = read_state_dict(save(state, tmp_path / f"{layout}.pth", layout))
         assert list(found) == list(state)
         assert all(torch.equal(found[name], t) for name, t in state.items())
+
+
+# ---- tensors and numbers in lists
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal through and through: types, numbers, tensors with theirs."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(map(same, a.values(), b.values()))
+    return len(a) == len(b) and all(map(same, a, b)) if isinstance(a, (list, tuple)) else a == b
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_lists_of_tensors_and_numbers_come_back(tmp_path: Path, layout: str, protocol: int) -> None:
+    one = torch.arange(6.0).reshape(2, 3)
+    for value in (
+        [1, torch.tensor(0.25), 0.5, torch.tensor(3, dtype=torch.float64)],
+        [one, one.T, torch.zeros(1, 3, 4, 5, dtype=torch.uint8)],
+        {"a": (1, [2.5, {"b": one}]), "c": [], "d": {}, "e": (), "f": True, "g": -(2**70), "h": (one, one)},
+        one,
+        3,
+        [[]] * 5,
+        dict(small()),
+    ):
+        assert same(read_values(save(value, tmp_path / "x.pth", layout, protocol)), value), value
+    (found, _) = read_values(save([one, one], tmp_path / "x.pth", layout))
+    found[0, 0] = 5  # memory of our own, which may be written
+
+
+def test_values_of_safetensors_files_and_of_ordered_dicts_are_dicts(tmp_path: Path) -> None:
+    save_file(small(), tmp_path / "x.safetensors")
+    found = read_values(tmp_path / "x.safetensors")
+    assert same({name: found[name] for name in small()}, small())
+    assert same(read_values(save([OrderedDict(small())], tmp_path / "x.pth")), [small()])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tensors_that_lay_on_another_device_come_to_the_cpu(tmp_path: Path, layout: str) -> None:
+    """As a file from a CUDA machine has it: the name of the device in each storage's identity, same length here."""
+    path = save([torch.arange(3.0), torch.tensor(2.0)], tmp_path / "x.pth", layout)
+    if layout == "stream":
+        path.write_bytes(path.read_bytes().replace(b"X\x03\0\0\0cpu", b"X\x06\0\0\0cuda:0"))
+    else:
+        path = rewritten(path, lambda name, data: data.replace(b"X\x03\0\0\0cpu", b"X\x06\0\0\0cuda:0"))
+    assert b"cuda:0" in path.read_bytes()
+    assert same(read_values(path), [torch.arange(3.0), torch.tensor(2.0)])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (["a"], "neither a tensor nor a number"),
+        ([None], "neither a tensor nor a number"),
+        ([b"a"], "neither a tensor nor a number|which no state dict needs"),
+        ([{3: torch.zeros(2)}], "mixes up its types"),
+        ([torch.float32], "which no state dict needs"),
+        ([np.float64(2)], "numpy.*which no state dict needs"),
+        ([torch.nn.Linear(2, 2)], "which no state dict needs"),
+        ([{1, 2}], "which no state dict needs|the operation EMPTY_SET"),
+        ([1j], "which no state dict needs"),
+        ([torch.zeros(1).expand(1000)], "reaches beyond its 1 numbers"),
+        ([[[[[[[[[1]]]]]]]]], "more than 8 deep"),
+        ([0] * 100_001, "more than 100000 things"),
+    ],
+)
+def test_other_values_are_refused(tmp_path: Path, layout: str, value: Any, said: str) -> None:
+    refused(save(value, tmp_path / "x.pth", layout), said, read_values)
+
+
+def test_lists_that_are_small_in_the_file_and_endless_written_out_are_refused(tmp_path: Path) -> None:
+    """Lists within themselves, or within the next one twenty times over, as a pickle's memo allows."""
+    into_itself = b"\x80\x02]q\0h\0a."
+    wide = b"\x80\x02]q\0(" + b"h\0" * 1_000_000 + b"e."
+    laughs = b"\x80\x02(]q\0"
+    for k in range(5):
+        laughs += b"](" + b"h%c" % k * 20 + b"eq%c" % (k + 1)
+    for program in (into_itself, wide, laughs + b"t."):
+        refused(archive_of(tmp_path / "x.pth", program), "more than 8 deep", read_values)
+    storage_itself = b"\x80\x02](" + IDENTITY + b"e."
+    refused(archive_of(tmp_path / "x.pth", storage_itself), "neither a tensor nor a number", read_values)
+    refused(archive_of(tmp_path / "x.pth", b"\x80\x02]ctorch\nFloatStorage\na."), "neither a tensor", read_values)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_broken_lists_end_in_one_sentence(tmp_path: Path, layout: str) -> None:
+    whole = save([1, torch.tensor(0.5), torch.arange(4.0)], tmp_path / "x.pth", layout).read_bytes()
+    rng, path, n_refused = np.random.default_rng(2), tmp_path / "broken.pth", 0
+    for trial in range(300):
+        data = bytearray(whole)
+        if trial % 4 == 0:
+            data = data[: int(rng.integers(len(data)))]
+        else:
+            data[int(rng.integers(len(data)))] = int(rng.integers(256))
+        path.write_bytes(data)
+        try:
+            read_values(path)
+        except InputError as error:
+            n_refused += str(error).isprintable()
+    assert n_refused > 80
 
 
 # ---- files that are something else, or broken
@@ -287,7 +392,8 @@ def test_bombs_do_not_go_off(tmp_path: Path, name: str, layout: str, protocol: i
         path.write_bytes(pickle.dumps(bomb, protocol))
     else:
         save(bomb, path, layout, protocol)
-    refused(path, "which no state dict needs|builds an ordered dict|makes no sense|mixes up")
+    for read in (read_state_dict, read_values):
+        refused(path, "which no state dict needs|builds an ordered dict|makes no sense|mixes up", read)
     assert not canary.exists()
 
 

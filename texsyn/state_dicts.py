@@ -1,4 +1,4 @@
-"""State dicts out of published weight files, read as data: nothing in a file is ever imported or called.
+"""State dicts, and lists of tensors, out of published files, read as data: nothing in a file is imported or called.
 
 torch's .pth files hold a pickle, a program for a small stack machine that may call any function by name. Here is a
 stack machine of our own, over the opcodes that `pickletools.genops` lists: it knows the opcodes in `_Machine`, and the
@@ -8,7 +8,8 @@ format, members stored without compression) and the stream of pickles and raw st
 are read by their own library, which runs nothing either.
 
 Limits, so that a small file cannot ask for much: pickles of MAX_PICKLE bytes, storages that together are no longer
-than the file, tensors no larger than the storage they look into. Names inside a file are never used as paths.
+than the file, tensors no larger than the storage they look into, MAX_TENSORS things in lists nested MAX_DEPTH deep.
+Names inside a file are never used as paths. Where its storages once lay, on a CUDA device say, is not asked.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from texsyn.images.picture import printable, reason
 
 MAX_PICKLE = 2**22  # bytes; that of Inception's 566 tensors has 60,000
 MAX_TENSORS = 100_000
+MAX_DEPTH = 8  # a list of tensors has 1
 
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older layout
 
@@ -43,10 +45,22 @@ STORAGES = {
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a .pth or safetensors file by name, on the CPU. InputError, one line, for anything else."""
+    return _opened(path, _check_state_dict)
+
+
+def read_values(path: str | os.PathLike[str]) -> Any:
+    """What a .pth or safetensors file holds, where that is tensors and numbers in lists, tuples and dicts.
+
+    Tensors are on the CPU; keys are strings. InputError, one line, for anything else.
+    """
+    return _opened(path, _check_values)
+
+
+def _opened(path: str | os.PathLike[str], check: _Check) -> Any:
     name = printable(os.fsdecode(path))
     try:
         with open(path, "rb") as file:
-            return parse_state_dict(file, name)
+            return _parsed(file, name, check)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, InputError):
             raise
@@ -55,19 +69,23 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def parse_state_dict(file: BinaryIO, name: str) -> dict[str, Tensor]:
     """The tensors in an open file that can seek; `name` is what errors call it."""
+    return _parsed(file, name, _check_state_dict)
+
+
+def _parsed(file: BinaryIO, name: str, check: _Check) -> Any:
     try:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         head = file.read(9)
         file.seek(0)
         if head[:4] == b"PK\x03\x04":
-            return _read_zip(file, size)
+            return _read_zip(file, size, check)
         if head[8:] == b"{":
             from safetensors.torch import load
 
             return load(file.read())
         if head[:1] == b"\x80":
-            return _read_stream(file, size)
+            return _read_stream(file, size, check)
         raise InputError("is neither a state dict of torch (.pth) nor a safetensors file")
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
@@ -147,6 +165,8 @@ GLOBALS = {
     **{f"torch {kind}": _Global(dtype=dtype) for kind, dtype in STORAGES.items()},
 }
 
+
+_Check = Callable[[Any], None]  # raises InputError where a pickle's result is not what was asked for
 
 # ------------------------------------------------------------------------------------------------ the stack machine
 
@@ -292,7 +312,7 @@ def _unpickled(file: BinaryIO) -> Any:
 # ---------------------------------------------------------------------------------------------------- two layouts
 
 
-def _read_zip(file: BinaryIO, size: int) -> dict[str, Tensor]:
+def _read_zip(file: BinaryIO, size: int, check: _Check) -> Any:
     """torch 1.6 and later: FOLDER/data.pkl, and each storage in a member FOLDER/data/KEY."""
     with zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
@@ -317,13 +337,14 @@ def _read_zip(file: BinaryIO, size: int) -> dict[str, Tensor]:
 
         if f"{root}byteorder" in members and content(f"{root}byteorder") != b"little":
             raise InputError("was written on a big-endian machine; save it again on another, or as safetensors")
-        views = _views(_unpickled(io.BytesIO(content(f"{root}data.pkl"))))
-        buffers = {s.key: content(f"{root}data/{s.key}", s.n_bytes) for s in _storages(views, size)}
-    return _tensors(views, buffers)
+        result = _unpickled(io.BytesIO(content(f"{root}data.pkl")))
+        check(result)
+        buffers = {s.key: content(f"{root}data/{s.key}", s.n_bytes) for s in _storages(_views(result), size)}
+    return _filled(result, buffers)
 
 
-def _read_stream(file: BinaryIO, size: int) -> dict[str, Tensor]:
-    """Before torch 1.6: pickles of a magic number, a version, the system, the dict and the keys; then the storages."""
+def _read_stream(file: BinaryIO, size: int, check: _Check) -> Any:
+    """Before torch 1.6: pickles of a magic number, a version, the system, the values, the keys; then the storages."""
     head = io.BytesIO(file.read(MAX_PICKLE))
     magic = _unpickled(head)
     if magic != _LEGACY_MAGIC or _unpickled(head) != _LEGACY_PROTOCOL:
@@ -331,9 +352,10 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, Tensor]:
     system = _unpickled(head)
     if type(system) is not dict or system.get("little_endian") is not True:
         raise InputError("was written on a big-endian machine; save it again on another, or as safetensors")
-    views = _views(_unpickled(head))
+    result = _unpickled(head)
+    check(result)
     keys = _unpickled(head)
-    wanted = {s.key: s for s in _storages(views, size)}
+    wanted = {s.key: s for s in _storages(_views(result), size)}
     if type(keys) is not list or any(type(k) is not str for k in keys) or sorted(keys) != sorted(wanted):
         raise InputError("lists other storages than its tensors use")
     file.seek(head.tell())
@@ -345,23 +367,48 @@ def _read_stream(file: BinaryIO, size: int) -> dict[str, Tensor]:
         buffers[key] = file.read(wanted[key].n_bytes)
         if len(buffers[key]) < wanted[key].n_bytes:
             raise InputError("is cut off")
-    return _tensors(views, buffers)
+    return _filled(result, buffers)
 
 
-def _views(result: Any) -> dict[str, _View]:
-    """The described tensors by name, if the pickle held a state dict."""
+def _check_state_dict(result: Any) -> None:
+    """InputError unless the pickle held a state dict."""
     if type(result) is not dict or not result:
         raise InputError("holds no state dict, which is a mapping from names to tensors")
     for key, value in result.items():
         if type(value) is not _View:
             raise InputError(f"holds {printable(key)[:80]!r}, which is no tensor; save the state dict alone")
-    return result
 
 
-def _storages(views: dict[str, _View], size: int) -> list[_Storage]:
+def _check_values(result: Any) -> None:
+    """InputError unless the pickle held tensors and numbers in lists, tuples and dicts, and that within limits.
+
+    A pickle may put one list into another many times, or into itself: what counts is how much that is, written out.
+    """
+    left, n = [(result, 0)], 1
+    while left:
+        value, depth = left.pop()
+        if type(value) in (list, tuple, dict):
+            n += len(value)
+            if n > MAX_TENSORS or depth == MAX_DEPTH:
+                raise InputError(f"holds more than {MAX_TENSORS} things, or lists in lists more than {MAX_DEPTH} deep")
+            left += [(one, depth + 1) for one in (value.values() if type(value) is dict else value)]
+        elif type(value) not in (_View, int, float, bool):
+            raise InputError("holds something that is neither a tensor nor a number")
+
+
+def _views(value: Any) -> list[_View]:
+    """The described tensors in what was checked, one after the other."""
+    if type(value) is _View:
+        return [value]
+    if type(value) not in (list, tuple, dict):
+        return []
+    return [view for one in (value.values() if type(value) is dict else value) for view in _views(one)]
+
+
+def _storages(views: list[_View], size: int) -> list[_Storage]:
     """Each storage once, if the file can hold them all."""
     found: dict[str, _Storage] = {}
-    for view in views.values():
+    for view in views:
         if found.setdefault(view.storage.key, view.storage) != view.storage:
             raise InputError("describes one storage in two ways")
     if sum(s.n_bytes for s in found.values()) > size:
@@ -369,12 +416,18 @@ def _storages(views: dict[str, _View], size: int) -> list[_Storage]:
     return list(found.values())
 
 
-def _tensors(views: dict[str, _View], buffers: dict[str, bytes]) -> dict[str, Tensor]:
-    """The windows themselves, into memory that nothing else writes to."""
+def _filled(result: Any, buffers: dict[str, bytes]) -> Any:
+    """What was described with tensors in the places of their records, in memory that nothing else writes to."""
     flat = {}
-    for view in views.values():
-        s = view.storage
-        if s.key not in flat:
-            empty = torch.empty(0, dtype=s.dtype)
-            flat[s.key] = torch.frombuffer(bytearray(buffers.pop(s.key)), dtype=s.dtype) if s.n else empty
-    return {name: flat[v.storage.key].as_strided(v.size, v.stride, v.offset) for name, v in views.items()}
+    for s in {view.storage.key: view.storage for view in _views(result)}.values():
+        empty = torch.empty(0, dtype=s.dtype)
+        flat[s.key] = torch.frombuffer(bytearray(buffers.pop(s.key)), dtype=s.dtype) if s.n else empty
+
+    def filled(value: Any) -> Any:
+        if type(value) is _View:
+            return flat[value.storage.key].as_strided(value.size, value.stride, value.offset)
+        if type(value) is dict:
+            return {key: filled(one) for key, one in value.items()}
+        return type(value)(map(filled, value)) if type(value) in (list, tuple) else value
+
+    return filled(result)
