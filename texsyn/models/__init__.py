@@ -6,6 +6,9 @@ METHODS = {
     "texto-2018": "texsyn.models.texto2018:Texto2018",
     "gotex": "texsyn.models.gotex:Gotex",
     "gotex-net": "texsyn.models.gotex_net:GotexNet",
+    "singan": "texsyn.models.singan:Singan",
+    "sgan": "texsyn.models.sgan:Sgan",
+    "psgan": "texsyn.models.sgan:Psgan",
     "gaussian": "texsyn.models.gaussian:Gaussian",
     "random-phase": "texsyn.models.gaussian:RandomPhase",
 }
