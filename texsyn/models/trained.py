@@ -109,7 +109,8 @@ class Endless(TrainedModel):
     def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
         watch = watch or Watch()
         blocks = self._blocks(seed, period_of(tile, size))
-        pixels = np.empty((size.height, size.width, self.exemplar.channels), self.exemplar.pixels.dtype)
+        maps = self.material.sheets[0].maps
+        made = [np.empty((size.height, size.width, one.channels), one.pixels.dtype) for one in maps]
         clipped = np.zeros(2, np.int64)
         for top in range(0, size.height, BLOCK):
             watch.step(top / size.height, str(size))
@@ -120,21 +121,25 @@ class Endless(TrainedModel):
                     width = min(BLOCK, size.width - left)
                     values = blocks.window(Region(top, left, height, width))
                     clipped[0] += int(((values < 0) | (values > 1)).sum())
-                    pixels[top : top + height, left : left + width] = self._pixels(values)
+                    for number, pixels in enumerate(made):
+                        pixels[top : top + height, left : left + width] = self._pixels(values, number)
 
             share_rows(-(-size.width // BLOCK), 2, columns, least=1)
         watch.step(1.0, "done")
-        out = 0.0 if self.exemplar.pixels.dtype.kind == "f" else int(clipped[0]) / pixels.size
+        out = 0.0 if self.exemplar.pixels.dtype.kind == "f" else int(clipped[0]) / sum(one.size for one in made)
         evidence = {"level": 0, "size": str(size), "steps": self.steps, "clipped": round(out, 4)}
-        return Synthesis(pixels, None, [evidence])
+        return Synthesis(made[0], None, [evidence], tuple(made[1:]))
 
     def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
-        assert number == 0, number
         blocks = self._blocks(seed, period)
-        return lambda region: self._pixels(blocks.window(region))
+        return lambda region: self._pixels(blocks.window(region), number)
 
-    def _pixels(self, values: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(from_unit(values, self.exemplar.pixels.dtype))
+    def _pixels(self, values: np.ndarray, number: int = 0) -> np.ndarray:
+        """The pixels of one of the maps, from values of the channels of all of them."""
+        maps = self.material.sheets[0].maps
+        first = sum(one.channels for one in maps[:number])
+        mine = values[..., first : first + maps[number].channels]
+        return np.ascontiguousarray(from_unit(mine, maps[number].pixels.dtype))
 
     def _blocks(self, seed: int, period: Period) -> Blocks:
         """The plane (H, W, C) float32: a block is the same computation whoever asks for it."""
