@@ -31,7 +31,10 @@ FORMAT = 1
 
 
 class Trainee(Protocol):
-    """What can be trained. state() and load_state() carry everything that a later step depends on."""
+    """What can be trained. state() and load_state() carry everything that a later step depends on.
+
+    One whose steps are not equally long may have share(done), the part of the whole work after so many of them.
+    """
 
     def step(self, i: int) -> Mapping[str, float]:
         """Step number i, from 0; returns losses by name."""
@@ -93,7 +96,8 @@ def train(
     watch, began = watch or Watch(), time.monotonic()
     files = None if run is None else _Files(run)
     done = 0 if files is None else files.begin(trainee)
-    first, losses = done, dict[str, float]()
+    share = getattr(trainee, "share", lambda n: n / steps)
+    first, losses = share(done), dict[str, float]()
     why, cancelled = f"all {steps} steps are done", False
     while done < steps:
         seconds = time.monotonic() - began
@@ -102,7 +106,7 @@ def train(
             break
         try:
             timed = seconds / (60 * max_minutes or math.inf)  # of what there was to do when it went on
-            watch.step(max(done, first + (steps - first) * timed) / steps, _message(done, steps, losses))
+            watch.step(max(share(done), first + (1 - first) * timed), _message(done, steps, losses))
         except Cancelled:
             why, cancelled = f"stopped by the caller at step {done} of {steps}", True
             break
