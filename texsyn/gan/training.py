@@ -82,8 +82,7 @@ class Phase:
     """Updates of one player: in every interval-th step, `repeats` times, each along the gradient of loss(turn).
 
     loss: from the number of the turn within this step, 0 .. repeats - 1, to named terms. n_updates: steps of the
-    optimiser along one gradient. frozen: the other players' weights get no gradients, which costs less. keeps_graph:
-    what loss(turn) was computed from can be used in the next turn again.
+    optimiser along one gradient. frozen: the other players' weights get no gradients, which costs less.
     """
 
     player: str
@@ -92,7 +91,6 @@ class Phase:
     repeats: int = 1
     n_updates: int = 1
     frozen: bool = True
-    keeps_graph: bool = False
 
 
 class Adversarial:
