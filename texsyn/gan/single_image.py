@@ -121,13 +121,13 @@ class SingleImage:
             players,
             [
                 Phase("d", self._critics_loss, repeats=config.d_turns, frozen=not keeps),
-                Phase("g", self._generators_loss, **updates, frozen=not stale, keeps_graph=stale),
+                Phase("g", self._generators_loss, **updates),
             ],
             self.random,
         )
         self.first_step = k * config.steps
 
-    def _adam(self, groups: list[tuple[float, list[nn.Parameter]]], stale: bool) -> torch.optim.Adam:
+    def _adam(self, groups: list[tuple[float, list[nn.Parameter]]], stale: bool = False) -> torch.optim.Adam:
         rate = self.config.learning_rate
         return torch.optim.Adam(
             [{"params": [p.data for p in some] if stale else some, "lr": rate * share} for share, some in groups],
