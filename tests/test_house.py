@@ -88,6 +88,7 @@ OPTIONAL = {
     "triton",
     "waitress",
     "OpenEXR",
+    "av",
     "plenoptic",
     "torchmetrics",
 }  # ot is POT, not texsyn.ot

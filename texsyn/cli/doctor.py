@@ -36,6 +36,7 @@ def checks() -> list[Check]:
         _package("zarr", "texsyn render to .zarr; pip install 'texsyn[giant]'"),
         _package("distributed", "--scheduler, render_array; pip install 'texsyn[cluster]'"),
         _package("openexr", "OpenEXR pictures; pip install 'texsyn[hdr]'"),
+        _package("av", "MP4 files of texsyn animate; pip install 'texsyn[video]'"),
         _package("waitress", "texsyn web; pip install 'texsyn[web]'"),
         _package("plenoptic", "the score PS-z of texsyn compare; pip install 'texsyn[eval-ps]'"),
         _package("pot", "optimal transport cross-checks; only the tests use it"),
