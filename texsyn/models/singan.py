@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
 from texsyn.models.base import Synthesis, Watch
 from texsyn.models.trained import TrainedModel
 from texsyn.noise import NoiseField
-from texsyn.training import of, under
+from texsyn.training import Outcome, of, under
 
 ARCHITECTURES = ("singan", "grown")
 REACH = 5  # pixels that a scale's network looks to each side: five 3x3 convolutions, 11 pixels in all
@@ -373,6 +373,15 @@ class Singan(TrainedModel):
         """Steps of a whole training: those of all scales."""
         return int(config.steps) * len(sizes_of(exemplar.size, config))
 
+    @classmethod
+    def train(cls, exemplar: Picture, config: Any = None, **more: Any) -> tuple[Self, Outcome]:
+        """TrainedModel.train(); the outcome says where the exemplar was shrunk."""
+        model, outcome = super().train(exemplar, config, **more)
+        if model.sizes[-1] != exemplar.size:
+            shrunk = f"learned at {model.sizes[-1]}, shrunk from {exemplar.size} to max_side={model.config.max_side}"
+            outcome = replace(outcome, sentence=f"{outcome.sentence}, {shrunk}")
+        return model, outcome
+
     # ---- values and pixels
 
     def from_picture(self, picture: Picture) -> Tensor:
@@ -572,8 +581,13 @@ def _sides(size: Size) -> tuple[int, int]:
 
 
 def _official(u: Tensor, factor: float, size: Size) -> Tensor:
-    """The released code's resampling by a factor, from 8 bits; cut to the size, stretched where it falls short."""
+    """The released code's resampling by a factor, from 8 bits; cut to the size, or stretched where it falls short.
+
+    It is stretched together with the border of zeros that the networks are given.
+    """
     made = resize(eight_bits(u), factor, compat="official").clamp(-1, 1)[:, :, : size.height, : size.width]
     if made.shape[2:] == _sides(size):
         return made
-    return F.interpolate(made, _sides(size), mode="bilinear", align_corners=True)
+    padded = (size.height + 2 * REACH, size.width + 2 * REACH)
+    made = F.interpolate(F.pad(made, (REACH,) * 4), padded, mode="bilinear", align_corners=True)
+    return made[:, :, REACH:-REACH, REACH:-REACH]
