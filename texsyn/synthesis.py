@@ -139,7 +139,8 @@ def as_stacks(image: Any, maps: Mapping[str, Any] | Sequence[Any] | None = None)
 def plan(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, method: str, config: Any) -> Job:
     """job_of(), for methods that can do it: texto copies, gotex blends. Raises ValueError, InputError."""
     job = dataclasses.replace(job_of(exemplars, wishes), given=tuple(tuple(maps) for maps in exemplars))
-    if method not in ("texto", "gotex") and (not job.material.plain or job.obeys):
+    a_stack = method in ("sgan", "psgan") and _only_maps(job.material)  # learned as one picture
+    if method not in ("texto", "gotex") and (not (job.material.plain or a_stack) or job.obeys):
         raise ValueError(
             f"method {method!r} takes one picture: no stacks, mixtures, masks, variants or guides; take texto"
         )
@@ -161,6 +162,12 @@ def plan(exemplars: Sequence[Sequence[Picture]], wishes: Wishes, method: str, co
     if wishes.morph is not None and exemplars[0][0].indices is not None:
         raise InputError(f"{exemplars[0][0].name}: a palette has no colours in between; convert it to RGB to morph")
     return job
+
+
+def _only_maps(material: Material) -> bool:
+    """Whether it is one stack of maps and nothing else."""
+    sheet = material.sheets[0]
+    return len(material.sheets) == 1 and sheet.plain and sheet.guide is None and not material.weights
 
 
 def _unguided(material: Material) -> Material:

@@ -303,9 +303,9 @@ class Psgan(Sgan):
         vectors in between are bilinear. Seeds of pictures then change the local noise and the phases only.
         Raises ValueError for a model without global vectors and for rows that differ in length.
         """
-        rows = [[int(a)] if not isinstance(a, Sequence) else [int(one) for one in a] for a in anchors]
-        if not isinstance(anchors[0], Sequence):
-            rows = [[row[0] for row in rows]]
+        rows = [row if isinstance(row, Sequence) else [row] for row in anchors]
+        if not any(isinstance(row, Sequence) for row in anchors):
+            rows = [[seed for row in rows for seed in row]]
         if not self._n_global:
             raise ValueError("morphing needs global vectors, and this model has global_channels=0")
         if len({len(row) for row in rows}) > 1 or not rows[0]:
@@ -410,7 +410,7 @@ class Morph:
 
     k(z) x would have local frequency k + x k', ever more wrong away from the origin. Phases are integrated along x
     and along y from the middle instead, so that along its own axis a wave has the frequency that the vector says;
-    where that varies across the axis too, crests turn, by at most half of the picture's share of the change.
+    where that varies across the axis too, crests turn, by the slope times the distance from the middle.
     Beyond the picture the field is that of its border.
     """
 
