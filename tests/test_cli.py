@@ -44,6 +44,8 @@ SETTINGS = {  # that make each method quick enough for a test, and its pictures 
     "texto": ["passes=2"],
     "texto-2018": ["max_samples_per_atom=2", "training_side=24"],
     "gotex-net": ["steps=2", "batch=1", "crop=16", "n_levels=3", "channels=4", "max_atoms=50", "n_samples=64"],
+    "sgan": ["steps=2", "batch=1", "cells=2", "n_layers=3", "channels=4", "max_channels=8"],
+    "psgan": ["steps=2", "batch=1", "cells=2", "n_layers=3", "channels=4", "max_channels=8"],
 }
 FIT_SETTINGS = SETTINGS | {"texto": ["endless_passes=1", "samples_per_atom=1"]}
 
