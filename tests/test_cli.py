@@ -36,7 +36,7 @@ from texsyn.models import METHODS
 
 VERBS = (
     "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web",
-    "verify", "weights", "eval", "compare", "train",
+    "verify", "weights", "eval", "compare", "train", "import-singan",
 )  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")
