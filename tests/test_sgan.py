@@ -18,10 +18,11 @@ import torch
 
 import texsyn
 from texsyn.blocks import ENDLESS, Period
+from texsyn.cli import main
 from texsyn.gan.losses import LOSSES
 from texsyn.gan.spatial import SpatialTraining
 from texsyn.gan.spatial_networks import Design, SpatialCritic, SpatialGenerator, Waves
-from texsyn.images import InputError, Picture, Region, Size, from_unit, load
+from texsyn.images import InputError, Picture, Region, Size, from_unit, load, save
 from texsyn.models.base import Watch
 from texsyn.models.sgan import (
     GLOBAL,
@@ -561,3 +562,50 @@ def test_weights_of_another_network_are_refused() -> None:
             Psgan.from_tensors(stripes(), wrong, model.tensors(), "cpu")
     with pytest.raises(InputError, match="do not belong"):
         Sgan.from_tensors(stripes(), SMALL, model.tensors(), "cpu")
+
+
+# ---- the command line
+
+
+def call(*args: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in args])
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_train_sample_morph_render_and_repro(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(stripes(), "s.png")
+    tiny = [w for s in ("n_layers=3", "channels=4", "cells=4", "batch=1", "steps=2") for w in ("--set", s)]
+    assert call("train", "s.png", "--method", "sgan", *tiny, "-o", "s.safetensors", "--seed", 1) == 0
+    looks = ("--set", "global_channels=3")
+    assert call("train", "s.png", "--method", "psgan", *tiny, *looks, "-o", "p.safetensors", "--seed", 1) == 0
+    assert call("sample", "p.safetensors", "--size", "60x50", "--seed", 3, "-n", 2, "-o", "p{i}.png") == 0
+    assert call("render", "p.safetensors", "--region", "7,9,30,20", "--seed", 3, "-o", "r.tif") == 0
+    pictures = load("p1.png").pixels, load("p2.png").pixels
+    assert np.array_equal(load("r.tif").pixels, pictures[0][9:29, 7:37])
+    assert not np.array_equal(*pictures)
+
+    sample = ("sample", "p.safetensors", "--size", "60x50", "--seed", 3)
+    assert call(*sample, "--morph", "3,9", "-o", "m.png") == 0
+    assert call(*sample, "--morph", "3,9,3,9", "-o", "four.png") == 0
+    assert call(*sample, "--morph", "3,9/3,9", "-o", "rows.png") == 0
+    morph = load("m.png").pixels
+    assert np.array_equal(morph, texsyn.load("p.safetensors").morphed([3, 9], Size(50, 60)).plane(seed=3)(
+        Region(0, 0, 50, 60)))  # fmt: skip
+    assert np.array_equal(load("four.png").pixels, load("rows.png").pixels)
+    assert not np.array_equal(morph, pictures[0])
+    assert call("repro", "m.png") == 0
+    capsys.readouterr()
+    for code, words, args in (
+        (2, "'3;9' is not understood", (*sample, "--morph", "3;9", "-o", "no.png")),
+        (2, "equally many", (*sample, "--morph", "3,9/1", "-o", "no.png")),
+        (2, "leave out --tile x", (*sample, "--morph", "3,9", "--tile", "x", "-o", "no.png")),
+        (2, "this is a sgan model", ("sample", "s.safetensors", "--morph", "3,9", "-o", "no.png")),
+    ):
+        assert call(*args) == code
+        assert words in capsys.readouterr().err
+    assert not Path("no.png").exists()

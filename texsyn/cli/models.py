@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,28 @@ def fit(
     talk.say(f"{output}: {method} model, seed {seed}, {n_bytes / 1e6:.1f} MB")
 
 
+class AnchorsText(click.ParamType):
+    """Seeds: A,B,.. from left to right, four as the corners, or rows of them with / between."""
+
+    name = "anchors"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[list[int]]:
+        if isinstance(value, list):
+            return value
+        if not re.fullmatch(r"[0-9]{1,18}([,/][0-9]{1,18})+", str(value)):
+            self.fail(f"{value!r} is not understood: give seeds such as 3,7 or, as corners, 3,7,4,8", param, ctx)
+        rows = [[int(seed) for seed in row.split(",")] for row in str(value).split("/")]
+        return [rows[0][:2], rows[0][2:]] if len(rows) == 1 and len(rows[0]) == 4 else rows
+
+
 @texsyn.command(short_help="Draw pictures of any size from a MODEL.")
 @click.argument("model_file", metavar="MODEL")
 @_size
 @_tile
+@click.option(
+    "--morph", type=AnchorsText(), metavar="A,B|A,B,C,D",
+    help="Of a psgan with global vectors: pass from the look of one seed to another's, left to right or by corners.",
+)  # fmt: skip
 @_output
 @_many
 @_seed
@@ -115,6 +134,7 @@ def sample(
     model_file: str,
     size_text: str,
     tile: str,
+    morph: list[list[int]] | None,
     output: str | None,
     overwrite: bool,
     no_metadata: bool,
@@ -142,6 +162,8 @@ def sample(
     _load_method(read_header(model_file)["method"], talk)
     model = load_model(model_file, device=where)
     size = _size_of(size_text, model.exemplar)
+    if morph is not None:
+        model = _morphed(model, morph, size, tile)
     seeds = _seeds(fresh_seed() if seed is None else seed, count)
     maps = model.material.sheets[0].maps
     sources = [one.name for one in maps] if len(maps) > 1 else [model_file]
@@ -154,3 +176,12 @@ def sample(
             results = [result.of_map(one.name) for one in maps] if len(maps) > 1 else [result]
             for name, one in zip(names, results, strict=True):
                 _publish(one, name, overwrite, not no_metadata, talk)
+
+
+def _morphed(model: Any, anchors: list[list[int]], size: Any, tile: str) -> Any:
+    """The model morphed over the picture."""
+    if not hasattr(model, "morphed"):
+        raise Misuse(f"--morph: passes between looks that a psgan model has, and this is a {model.method} model")
+    if tile != "none":
+        raise Misuse(f"--morph: a picture that passes from one look to another cannot tile, leave out --tile {tile}")
+    return checked("--morph", model.morphed, anchors, size)

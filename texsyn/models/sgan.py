@@ -314,6 +314,7 @@ class Psgan(Sgan):
         side = 2**self.config.n_layers
         cells = Size(max(2, -(-size.height // side)), max(2, -(-size.width // side)))
         made = copy.copy(self)
+        made.origin = self.origin | {"anchors": [list(map(int, row)) for row in rows]}
         made.morph = Morph(vectors, size, cells, self._made().waves)
         return made
 

@@ -94,13 +94,27 @@ def drawn(says: Says, seek: Search) -> Made:
     its = Prepared.of(says, seek)
     size = job_size(its.job, size, its.given[0].size)
 
+    anchors = _anchors(says)
+
     def make(watch: Watch) -> Result:
-        model = its.fit(watch)
+        model: Any = its.fit(watch)
+        model = model.morphed(anchors, size) if anchors else model
         rest = watch.part(0.5, 1) if model.tensors() else watch
         result = draw(model, size, seed=seed, tile=tile, watch=rest, job=its.job, wishes=its.wishes)
         return result.of_map(its.shown.name) if "map" in says.recipe and result.maps else result
 
     return size, convert_depth(_one_pixel(its.shown), its.wishes.depth), its.memory(size), make
+
+
+def _anchors(says: Says) -> list[list[int]]:
+    """The seeds between which a psgan's picture passes, none for most pictures."""
+    rows = says.recipe.get("anchors", [])
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows):
+        raise says.broken("anchors are no rows of seeds")
+    looks = getattr(says.config, "global_channels", 0) and says.recipe.get("method") == "psgan"
+    if not all(type(seed) is int for row in rows for seed in row) or (rows and not looks):
+        raise says.broken("anchors are no seeds, or belong to no psgan with global vectors")
+    return rows
 
 
 def window(says: Says, seek: Search) -> Made:
