@@ -51,6 +51,7 @@ FLOORS = {
     "texsyn.datasets": 2,
     "texsyn.metrics": 2,
     "texsyn.editing": 2,
+    "texsyn.manipulation": 2,
     "texsyn.painting": 0,
     "texsyn.guides": 2,
     "texsyn.morphing": 0,

@@ -24,7 +24,7 @@ from texsyn import training
 from texsyn.cli import main
 from texsyn.cli.progress import Remaining
 from texsyn.cli.talk import Talk
-from texsyn.cli.train import TRAINED, _Report, sheet
+from texsyn.cli.train import TRAINED, Report, sheet
 from texsyn.images import Picture, Size, load, save
 from texsyn.models import METHODS
 from texsyn.models.base import model_class, read_header
@@ -153,7 +153,7 @@ def test_without_a_terminal_there_is_a_line_a_minute(monkeypatch: pytest.MonkeyP
     now, talk = [0.0], Said()
     assert not talk.line.shown
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    report = _Report(talk, "be quick")
+    report = Report(talk, "be quick")
     for i in range(41):
         report(i / 40, f"step {i} of 40, loss 3")
         now[0] += 9
@@ -169,7 +169,7 @@ def test_without_a_terminal_there_is_a_line_a_minute(monkeypatch: pytest.MonkeyP
 def test_long_trainings_are_told_quicker_ways_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now, talk = [0.0], Said()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    report, silent = _Report(talk, "--recipe tiny is quicker"), _Report(talk, None)
+    report, silent = Report(talk, "--recipe tiny is quicker"), Report(talk, None)
     for i in range(6):
         report(i / 10_000, "")
         silent(i / 10_000, "")

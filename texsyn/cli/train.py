@@ -137,7 +137,7 @@ def train(
     seed = fresh_seed() if seed is None else seed
     where = checked("--device", resolve_device, device)
     cls: Any = model_class(method)
-    need = _require_training_memory(cls, exemplar, config, where)
+    need = require_training_memory(cls, exemplar, config, where)
     if folder is not None:
         about = about_run(method, config, exemplar, seed)
         judge = weight_free_scores(exemplar) if scores else None
@@ -146,10 +146,10 @@ def train(
             scores=judge, sample=sheet(exemplar),
         )  # fmt: skip
     limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
-    talk.say(f"{method}: {cls.n_steps(exemplar, config)} steps{limit} on {where}, {_bytes(need)} of memory")
+    talk.say(f"{method}: {cls.n_steps(exemplar, config)} steps{limit} on {where}, {in_words(need)} of memory")
     began = time.monotonic()
-    with talk.line, _asked_to_stop() as stop, _in_our_words(method):
-        watch = Watch(_Report(talk, _quicker(cls, recipe) if where == "cpu" else None), stop)
+    with talk.line, _asked_to_stop() as stop, in_our_words(method):
+        watch = Watch(Report(talk, _quicker(cls, recipe) if where == "cpu" else None), stop)
         model, outcome = cls.train(exemplar, config, seed=seed, device=where, watch=watch, run=run)
         model.save(output, overwrite=overwrite)
     n_bytes, seconds = Path(output).stat().st_size, time.monotonic() - began
@@ -162,7 +162,7 @@ def train(
         raise Stopped(stop.signum)
 
 
-def _require_training_memory(cls: Any, exemplar: Picture, config: Any, device: str) -> int:
+def require_training_memory(cls: Any, exemplar: Picture, config: Any, device: str) -> int:
     """Bytes that the training will need, about. Raises MemoryError where there are fewer."""
     from texsyn.recipes import memory_needed
     from texsyn.synthesis import free_memory
@@ -178,18 +178,19 @@ def _require_training_memory(cls: Any, exemplar: Picture, config: Any, device: s
         free = torch.cuda.mem_get_info(torch.device(device))[0]
     if free is not None and need > free:
         raise MemoryError(
-            f"training {cls.method} on {exemplar.size} pixels needs {_bytes(need)} and {_bytes(free)} are free; "
+            f"training {cls.method} on {exemplar.size} pixels needs {in_words(need)} and {in_words(free)} are free; "
             "a smaller IMAGE or another --recipe needs less"
         )
     return int(need)
 
 
-def _bytes(n: int) -> str:
-    """
-    >>> _bytes(3 * 2**29), _bytes(5 * 2**20)
+def in_words(n_bytes: int) -> str:
+    """Memory for people.
+
+    >>> in_words(3 * 2**29), in_words(5 * 2**20)
     ('about 1.5 GiB', 'about 5 MiB')
     """
-    return f"about {n / 2**30:.1f} GiB" if n >= 2**30 else f"about {n / 2**20:.0f} MiB"
+    return f"about {n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"about {n_bytes / 2**20:.0f} MiB"
 
 
 def _quicker(cls: Any, recipe: str | None) -> str:
@@ -200,7 +201,7 @@ def _quicker(cls: Any, recipe: str | None) -> str:
     return f"{by_recipe}--max-minutes ends it earlier with what is learned by then"
 
 
-class _Report:
+class Report:
     """What is said while a network trains: the progress line, or without a terminal a sentence a minute.
 
     long: said once should it take more than two hours; None for nothing.
@@ -223,7 +224,7 @@ class _Report:
 
 
 @contextlib.contextmanager
-def _in_our_words(method: str) -> Iterator[None]:
+def in_our_words(method: str) -> Iterator[None]:
     """Ways in which a training ends, with what can be done about them."""
     try:
         yield
