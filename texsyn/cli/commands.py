@@ -125,8 +125,9 @@ _talk = _with(
     click.option("-v", "--verbose", count=True, help="Say more: evidence of every level; -vv for debugging."),
 )
 _method = click.option(
-    "--method", type=click.Choice(list(METHODS)), default="texto", show_default=True, help="How to synthesise."
-)
+    "--method", type=click.Choice(list(METHODS)), metavar="NAME", default="texto", show_default=True,
+    help=f"How to synthesise: {', '.join(METHODS)}.",
+)  # fmt: skip
 _settings = click.option(
     "--set",
     "settings",
