@@ -45,6 +45,7 @@ class Design:
     max_channels: int
     noise_channels: int
     out_channels: int
+    #: side of the generator's kernels; the critic's are the papers'
     kernel: int = 5
     upsampling: str = "transposed"
     normalised: bool = True
@@ -210,7 +211,7 @@ class SpatialCritic(nn.Module):
 
     def __init__(self, design: Design, g: torch.Generator) -> None:
         super().__init__()
-        sizes, side = [design.out_channels, *design.widths, 1], design.kernel
+        sizes, side = [design.out_channels, *design.widths, 1], 5
         self.weights = nn.ParameterList(
             torch.randn(n_out, n_in, side, side, generator=g) * SPREAD for n_in, n_out in pairwise(sizes)
         )
