@@ -358,7 +358,7 @@ def test_what_newer_torch_or_older_left_is_read_alike(tmp_path: Path) -> None:
     it = trained(exemplar)
     plain = import_singan(written(tmp_path / "plain", it), exemplar)
     states = [{k: t for k, t in state.items() if "batches" not in k} for state in it.states]
-    other = Trained(states, [it.zs[0], *(z.long() for z in it.zs[1:])], it.amplitudes, it.reals, it.r)
+    other = Trained(states, [it.zs[0].double(), *(z.long() for z in it.zs[1:])], it.amplitudes, it.reals, it.r)
     root = written(tmp_path / "other", other)
     (root / "reals.pth").unlink()  # nor is this needed
     assert torch.equal(import_singan(root, exemplar).reconstruct(), plain.reconstruct())
