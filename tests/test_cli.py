@@ -36,7 +36,8 @@ from texsyn.models import METHODS
 
 VERBS = (
     "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web",
-    "verify", "weights", "eval", "compare", "train", "import-singan",
+    "verify", "weights", "eval", "compare", "train", "import-singan", "animate",
+    "harmonise", "edit", "paint", "upscale",
 )  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")
@@ -145,12 +146,18 @@ def smaller(command: str) -> list[str]:
     command = re.sub(r"\b[0-9]+x[0-9]+\b", "24x20", command).replace(":256", ":48").replace("rock_big.png", "big.png")
     if command.startswith("texsyn train"):
         command += " --steps 2" + "".join(f" --set {s}" for s in SETTINGS["gotex-net"])
+    if command.startswith("texsyn upscale") and "--model" not in command:
+        command += "".join(f" --set {s}" for s in SETTINGS["singan"])
+    if command.startswith("texsyn animate"):
+        command += " --frames 3"
     return shlex.split(command)[1:]
 
 
 def test_every_example_in_the_help_works(run: Run, rock: Path) -> None:
-    for name in ("rock", "rock_albedo", "rock_normal", "rock_roughness", "moss", "stone", "other_rock"):
+    pictures = ("rock", "rock_albedo", "rock_normal", "rock_roughness", "moss", "stone", "other_rock", "sketch")
+    for name in (*pictures, "pasted", "moved", "where"):
         shutil.copy(rock, f"{name}.png")
+    assert run("train", rock, *method("singan"), "-o", "scene.safetensors").code == 0
     for ending in ("npy", "tif"):
         assert run("synth", rock, *QUICK, "--save-coords", f"rock_map.{ending}", "-o", "m.png", "--overwrite").code == 0
     n_examples = 0

@@ -79,11 +79,13 @@ def test_silent_networks_hand_on_what_the_scale_below_saw() -> None:
     assert np.abs(paint(model, picture, scale=1).pixels.astype(int) - picture.pixels).mean() > 9
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
 @pytest.mark.parametrize("put", [harmonise, edit])
-def test_what_the_mask_does_not_reach_keeps_its_pixels(put: Callable[..., Picture]) -> None:
-    model, picture = made(), exemplar(dtype="uint16")
+def test_what_the_mask_does_not_reach_keeps_its_pixels(put: Callable[..., Picture], dtype: str) -> None:
+    picture = exemplar(dtype=dtype)
+    model = made(picture if dtype == "float32" else None)
     one, again, other = (put(model, picture, centre(), seed=s, dilation=2, softness=1.0) for s in (1, 1, 2))
-    assert (one.size, one.pixels.dtype, one.mode, one.notes) == (SIZE, np.uint16, "RGB", ())
+    assert (one.size, one.pixels.dtype, one.mode, one.notes) == (SIZE, dtype, "RGB", ())
     np.testing.assert_array_equal(one.pixels, again.pixels)
     m = soft(centre(), 2, 1.0)
     assert 0.3 < (m == 0).mean() < 0.9

@@ -126,8 +126,8 @@ def animate(
     """Let a picture of a singan MODEL move: its noise walks at random around that of the exemplar.
 
     \b
-    texsyn animate fire.safetensors --loop -o fire.webp
-    texsyn animate fire.safetensors --start-scale 2 --beta 0.8 -o fire.gif
+    texsyn animate scene.safetensors --loop -o scene.webp
+    texsyn animate scene.safetensors --start-scale 1 --beta 0.8 -o scene.gif
     """
     talk = Talk(as_json, quiet, verbose, None)
     model, about = _model(model_file, device, talk)
@@ -177,8 +177,7 @@ def harmonise(model_file: str, picture_file: str, **options: Any) -> None:
     MODEL is one of the picture that it was pasted into. PICTURE's other pixels, depth and size are kept.
 
     \b
-    texsyn harmonise lake.safetensors lake_with_boat.png --mask boat.png \\
-        -o boat_at_home.png
+    texsyn harmonise scene.safetensors pasted.png --mask where.png -o one.png
     """
     _masked("harmonise", model_file, picture_file, **options)
 
@@ -198,7 +197,7 @@ def edit(model_file: str, picture_file: str, **options: Any) -> None:
     As harmonise, from a coarser scale and with a larger margin, so that seams go and details are made anew.
 
     \b
-    texsyn edit wall.safetensors moved.png --mask where.png --scale 2 -o new.png
+    texsyn edit scene.safetensors moved.png --mask where.png -o mended.png
     """
     _masked("edit", model_file, picture_file, **options)
 
@@ -227,8 +226,8 @@ def paint(
     """Turn a DRAWING, areas of colour without detail, into a picture in the manner of a singan MODEL.
 
     \b
-    texsyn paint hills.safetensors sketch.png --scale 2 -o hills.png
-    texsyn paint hills.safetensors sketch.png --colours 5 -o hills_5.png
+    texsyn paint scene.safetensors sketch.png --scale 2 -o painted.png
+    texsyn paint scene.safetensors sketch.png --colours 5 -o painted_5.png
     """
 
     def work(model: Singan, drawing: Picture, seed: int) -> tuple[Picture, dict[str, Any]]:
@@ -353,7 +352,7 @@ def upscale(
 
     \b
     texsyn upscale rock.png --factor 4 -o rock_4x.png
-    texsyn upscale rock.png --model rock.safetensors -o rock_4x.png
+    texsyn upscale rock.png --model scene.safetensors -o rock_4x.png
     """
     talk = Talk(as_json, quiet, verbose, output)
     if model_file is not None and (steps is not None or settings):
