@@ -34,6 +34,9 @@ from texsyn.models.trained import TrainedModel
 #: that a training is a matter of seconds; pictures are bad
 TINY: dict[str, list[str]] = {
     "gotex-net": ["n_levels=3", "channels=4", "crop=24", "batch=1", "max_atoms=50", "n_samples=64"],
+    "singan": ["d_turns=1", "g_turns=1", "channels=4", "min_side=20", "max_side=30"],
+    "sgan": ["batch=1", "cells=2", "n_layers=3", "channels=4", "max_channels=8"],
+    "psgan": ["batch=1", "cells=2", "n_layers=3", "channels=4", "max_channels=8"],
 }
 
 
@@ -68,10 +71,11 @@ def options(name: str, *more: str) -> list[str]:
     return ["--method", name, "--seed", "5", *(w for s in (*TINY[name], *more) for w in ("--set", s))]
 
 
-def refused(done: Done, code: int, *words: str) -> str:
-    """One line, the last that is said, with the program's name and these words."""
+def refused(done: Done, code: int, *words: str, alone: bool = True) -> str:
+    """One line with the program's name and these words; before it only what is said of a training that began."""
     assert done.code == code, done
-    *_, last = done.err.splitlines()
+    *before, last = done.err.splitlines()
+    assert code in (4, 6, 130) or before == [] or not alone
     assert last.startswith("texsyn: ")
     assert "Traceback" not in done.err
     for word in words:
@@ -102,7 +106,7 @@ def test_recipes_are_settings_by_name_that_set_goes_over(run: Run, monkeypatch: 
 
     refused(run(*train, "--recipe", "huge", "-o", "n.texsyn"), 2, "--recipe", "'huge'", "tiny, other")
     again = (*train, "--resume", "--folder", "run", "-o", "n.texsyn", "--set", "batch=2")
-    refused(run(*again, "--recipe", "other"), 3, "its channels is 4, not 5")
+    refused(run(*again, "--recipe", "other"), 3, "its channels is 4, not 5", alone=False)
     assert run(*again, "--recipe", "tiny").code == 0
     monkeypatch.setattr(GotexNet, "recipes", {})
     refused(run(*train, "--recipe", "tiny", "-o", "o.texsyn"), 2, "gotex-net has no recipe 'tiny'")
@@ -301,11 +305,11 @@ def test_ctrl_c_and_a_time_limit_leave_a_model_that_can_be_used(
 
 
 @pytest.mark.parametrize(
-    ("name", "n_kills"), [(TRAINED[-1], 2), *(pytest.param(name, 8, marks=pytest.mark.slow) for name in TRAINED)]
+    ("name", "n_kills"), [("psgan", 1), *(pytest.param(name, 8, marks=pytest.mark.slow) for name in TRAINED)]
 )
 def test_a_training_killed_at_random_goes_on_to_the_same_bits(run: Run, name: str, n_kills: int) -> None:
     """kill -9 of the real process, somewhere in a run that writes a file after every step."""
-    chance, steps, kills = random.Random(7), f"steps={10 * n_kills}", 0
+    chance, steps, kills = random.Random(7), f"steps={10 * n_kills + 20}", 0
     settings = options(name, steps)
     train = ["train", "s.png", "-o", "m.texsyn", "--folder", "run", "--save-every", "1", "--sample-every", "3"]
     checkpoint = Path("run") / training.CHECKPOINT
@@ -320,7 +324,7 @@ def test_a_training_killed_at_random_goes_on_to_the_same_bits(run: Run, name: st
         process.kill()
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
-    assert kills >= n_kills - 1, "the run is too short to be killed"
+    assert kills >= max(1, n_kills - 1), "the run is too short to be killed"
     done = run(*train, *settings, "--resume")
     assert done.code == 0, done
     assert run("train", "s.png", "-o", "whole.texsyn", *settings).code == 0
@@ -353,10 +357,9 @@ def test_pictures_that_cannot_be_learned_are_refused_in_a_sentence(run: Run, nam
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_pictures_of_any_shape_depth_and_colour_are_learned(run: Run, name: str) -> None:
-    plain = np.full((40, 48, 3), 77, np.uint8)
     floats = texture(40, 48, 5).astype(np.float32) / 9 - 4
-    deep = texture(64, 36, 1).astype(np.uint16) * np.uint16(257)
-    for pixels in (plain, floats, deep):
+    deep = texture(60, 44, 1).astype(np.uint16) * np.uint16(257)
+    for pixels in (floats, deep):
         ending = "tif" if pixels.dtype.kind == "f" else "png"
         save(load(pixels), f"in.{ending}", overwrite=True)
         made = run("train", f"in.{ending}", "-o", "m.safetensors", "--overwrite", *options(name, "steps=2"))
@@ -365,6 +368,21 @@ def test_pictures_of_any_shape_depth_and_colour_are_learned(run: Run, name: str)
         assert done.code == 0, done
         out = load(f"out.{ending}").pixels
         assert (out.shape, out.dtype) == ((41, 50, pixels.shape[2]), pixels.dtype)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_one_colour_is_learned_or_refused_in_a_sentence(run: Run, name: str) -> None:
+    save(load(np.full((40, 48, 3), 77, np.uint8)), "plain.png")
+    done = run("train", "plain.png", "-o", "m.texsyn", *options(name, "steps=2"))
+    if name == "gotex-net":
+        assert (done.code, load_all("m.texsyn").std()) == (0, 0)
+    else:  # a critic learns nothing from one colour
+        refused(done, 3, "plain.png", "one colour")
+        assert not Path("m.texsyn").exists()
+
+
+def load_all(path: str) -> np.ndarray:
+    return texsyn.load(path).sample(Size(30, 40), seed=1).numpy()
 
 
 def test_models_that_are_none_are_refused(run: Run) -> None:

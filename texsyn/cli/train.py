@@ -137,6 +137,7 @@ def train(
     seed = fresh_seed() if seed is None else seed
     where = checked("--device", resolve_device, device)
     cls: Any = model_class(method)
+    cls(exemplar, config, where)  # refuses what it cannot learn, before anything is said or made
     need = require_training_memory(cls, exemplar, config, where)
     if folder is not None:
         about = about_run(method, config, exemplar, seed)
