@@ -32,6 +32,7 @@ from texsyn.models.singan import REACH, Grown, ScaleNet, Singan, channels_last, 
 from texsyn.training import of, under
 
 LOSS = LOSSES["wasserstein"]
+SETTLED, SETTLING = 60, 30  # passes after which running statistics can be used, and that give them where they cannot
 DECAY = 0.8  # share of a scale's steps after which the learning rate falls
 
 
@@ -245,11 +246,27 @@ class SingleImage:
     def model(self) -> Singan:
         """The texture model of the scales so far; scales to come only resample."""
         model = self.of
-        scales = [copy.deepcopy(net) for net in (*self.frozen, self.generator)]
+        scales = [copy.deepcopy(net) for net in (*self.frozen, self._settled())]
         return Singan(
             model.exemplar, self.config, str(model.device), scales=scales, amplitudes=self.amplitudes,
             fixed_noise=self.z_rec.contiguous(),
         )  # fmt: skip
+
+    @torch.no_grad()
+    def _settled(self) -> nn.Module:
+        """The generator, its running statistics measured anew where it has learned for too short to have any."""
+        norms = [m for m in self.generator.modules() if isinstance(m, nn.BatchNorm2d)]
+        passes = norms[-1].num_batches_tracked if norms else None
+        if passes is None or int(passes) >= SETTLED:
+            return self.generator
+        mine, stream = self.generator, self.random
+        try:
+            self.generator, self.random = copy.deepcopy(mine), torch.Generator().manual_seed(0)
+            for _ in range(SETTLING):
+                self._make(self._noise, self._up_to(self._noise) if self.frozen else None)
+            return self.generator
+        finally:
+            self.generator, self.random = mine, stream
 
     def sample(self) -> Picture:
         """A picture of the moment at the training's size, seed 0."""
@@ -269,6 +286,8 @@ class SingleImage:
         k, config, channels = int(state["scale"]), self.config, self.of.exemplar.channels
         if not 0 <= k < len(self.of.sizes):
             raise ValueError(f"scale {k} is none of {len(self.of.sizes)}")
+        if state["z_rec"].shape != self.z_rec.shape:
+            raise ValueError(f"z_rec has shape {tuple(state['z_rec'].shape)}, not {tuple(self.z_rec.shape)}")
         self.z_rec = state["z_rec"].to(self.of.device)
         self.amplitudes = state["amplitudes"].tolist()
         self.scale = k

@@ -374,6 +374,20 @@ class Singan(TrainedModel):
         return int(config.steps) * len(sizes_of(exemplar.size, config))
 
     @classmethod
+    def training_bytes(cls, exemplar: Picture, config: Any) -> int:
+        """About what the finest scale's maps take at the peak, which is in the penalty's second derivatives.
+
+        Measured at 96 to 250 pixels and 32 to 128 channels: 55 to 62 maps of the hidden channels, 39 without
+        normalisation, 80 and 49 where a generator's graph is held as well.
+        """
+        config = config or cls.config_type()
+        sizes = sizes_of(exemplar.size, config)
+        holds = config.one_gradient or config.compat == "official"
+        maps = (60 + 19 * holds) if config.normalised else (40 + 9 * holds)
+        padded = (sizes[-1].height + 2 * REACH) * (sizes[-1].width + 2 * REACH)
+        return maps * padded * config.width(len(sizes) - 1) * 4
+
+    @classmethod
     def train(cls, exemplar: Picture, config: Any = None, **more: Any) -> tuple[Self, Outcome]:
         """TrainedModel.train(); the outcome says where the exemplar was shrunk."""
         model, outcome = super().train(exemplar, config, **more)
