@@ -39,10 +39,13 @@ from texsyn.noise import NoiseField
 from texsyn.synthesis import configure
 from texsyn.training import CHECKPOINT, Run
 
-SMALL = SganConfig(n_layers=3, channels=4, max_channels=8, local_channels=3, steps=4, batch=2, cells=4, average=0.5)
+SMALL = SganConfig(
+    n_layers=3, channels=4, max_channels=8, local_channels=3, upsampling="transposed", steps=4, batch=2, cells=4,
+    average=0.5,
+)  # fmt: skip
 SMALLP = PsganConfig(
-    n_layers=3, channels=4, max_channels=8, local_channels=3, steps=4, batch=2, cells=4, average=0.5,
-    global_channels=3, waves=2, hidden=6, affine=True,
+    n_layers=3, channels=4, max_channels=8, local_channels=3, upsampling="transposed", steps=4, batch=2, cells=4,
+    average=0.5, global_channels=3, waves=2, hidden=6, affine=True,
 )  # fmt: skip
 
 
@@ -136,6 +139,27 @@ def test_inside_both_borders_give_the_same_values(upsampling: str) -> None:
     inside = generator(z[:, :, at.top : at.bottom, at.left : at.right], windows)
     assert inside.shape == (1, 2, 10, 13)
     torch.testing.assert_close(inside, generator(z)[:, :, 17:27, 14:27], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+def test_places_looked_up_one_by_one_give_what_plain_doubling_gives(upsampling: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    generator = SpatialGenerator(Design(3, 4, 8, 3, 2, upsampling=upsampling, normalised=False), g).double()
+    windows = generator.windows(Region(-3, 14, 10, 13))
+    at = generator.cells(windows)
+    z = torch.randn(1, 3, at.height, at.width, generator=g, dtype=torch.float64)
+    one_by_one = []
+    for window in windows:
+        seen, below = window.out.grow(2), window.below
+        rows = [(y // 2 - below.top, y % 2 == 0) for y in range(seen.top, seen.bottom)]
+        columns = [(x // 2 - below.left, x % 2 == 0) for x in range(seen.left, seen.right)]
+        one_by_one.append(replace(window, rows=tuple(rows), columns=tuple(columns)))
+    torch.testing.assert_close(generator(z, one_by_one), generator(z, windows), rtol=0, atol=1e-14)
+    odd = generator.windows(Region(0, 0, 13, 4), (13, None))[0]  # 13 rows have 7 parents, the last of one child
+    assert odd.rows is not None
+    parents = [(at + odd.below.top, first) for at, first in odd.rows]
+    assert parents[:4] == [(-2, False), (-1, True), (0, True), (0, False)]
+    assert parents[-4:] == [(5, False), (6, True), (7, True), (7, False)]
 
 
 # ---- the plane
@@ -239,6 +263,10 @@ def test_noise_is_uniform_and_its_own_for_every_channel_and_kind() -> None:
     assert np.abs(local.mean(1)).max() < 0.03
     np.testing.assert_allclose(local.std(1), 3**-0.5, rtol=0.02)
     assert np.abs(np.corrcoef(local) - np.eye(3)).max() < 0.05
+    phases = [np.arcsin(model.noise(Region(0, 0, 1, 1), seed, ENDLESS)[6:, 0, 0]) for seed in range(300)]
+    assert np.abs(np.mean(phases, 0)).max() < 0.2
+    np.testing.assert_allclose(np.std(phases, 0), np.pi / 12**0.5, rtol=0.1)  # uniform, and so are their arcsines
+    assert np.abs(np.corrcoef(np.transpose(phases)) - np.eye(4)).max() < 0.2
     several = np.array([global_vector(seed, 3) for seed in range(2000)])
     assert np.abs(several.mean(0)).max() < 0.05
     assert np.abs(np.corrcoef(several.T) - np.eye(3)).max() < 0.07
@@ -389,6 +417,17 @@ def test_settled_weights_make_what_the_batch_made() -> None:
         torch.testing.assert_close(settled(z, windows), training.maker.generator(z, windows), atol=1e-5, rtol=1e-5)
 
 
+def test_pictures_are_drawn_with_the_averaged_weights() -> None:
+    for average in (0.0, 0.5):
+        training = SpatialTraining(Sgan(stripes(), replace(SMALL, average=average, learning_rate=0.01)), seed=0)
+        for i in range(5):
+            training.step(i)
+        drawn = training.model()._made().generator.layers[-1].weight  # the last has no normalisation
+        now, kept = training.maker.state_dict(), training.players["maker"].averaged
+        assert torch.equal(drawn, (kept if average else now)["generator.layers.2.weight"])
+        assert torch.equal(drawn, now["generator.layers.2.weight"]) == (not average)
+
+
 @pytest.mark.parametrize("border", ["none", "zero"])
 @pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
 def test_made_pictures_have_the_size_of_the_crops(border: str, upsampling: str) -> None:
@@ -488,6 +527,41 @@ def test_it_learns_colours_contrast_and_the_direction_of_stripes_in_some_steps()
     assert along(made, 6, 0) < -0.4  # half of their width of 12.6 across
     assert along(made, 0, 3) > 0.4  # they are steeper than that
     assert np.corrcoef(made[..., 0].ravel(), made[..., 2].ravel())[0, 1] < -0.8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of resident memory in KiB")
+@pytest.mark.parametrize("settings", [{"batch": 16}, {"upsampling": "transposed", "n_layers": 5, "cells": 8}])
+def test_the_memory_that_is_told_beforehand_is_what_a_training_takes(settings: dict[str, object]) -> None:
+    script = f"""
+import resource
+import numpy as np
+from texsyn.images import load
+from texsyn.models.sgan import Sgan
+from texsyn.synthesis import configure
+
+config = configure("sgan", {settings!r}, whole=True)
+exemplar = load(np.random.default_rng(0).integers(0, 255, (300, 300, 1), np.uint8))
+learner = Sgan.learner(exemplar, config, seed=0, device="cpu")
+before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+for i in range(4):
+    learner.step(i)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(peak - before, Sgan.training_bytes(exemplar, config))
+"""
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, timeout=100, capture_output=True, text=True, check=True).stdout
+    taken, told = map(int, said.split())
+    assert 0.75 < told / taken < 1.25
+
+
+def test_more_of_everything_takes_more_memory() -> None:
+    exemplar, last = stripes(300, 300), 0
+    steps = [SganConfig(cells=4), SganConfig(cells=8), SganConfig(batch=8), SganConfig(batch=8, channels=64)]
+    for config in (*steps, SganConfig(batch=8, channels=64, max_channels=512)):
+        told = Sgan.training_bytes(exemplar, config)
+        assert told > last
+        last = told
 
 
 # ---- exemplars

@@ -53,10 +53,10 @@ class SganConfig:
     #: a cell of noise has 2^n_layers pixels a side
     n_layers: int = 4
     #: of both networks next to the picture, doubled at each layer away from it up to max_channels
-    channels: int = 32
+    channels: int = 16
     max_channels: int = 128
     local_channels: int = 20
-    upsampling: str = "transposed"
+    upsampling: str = "nearest"  # with transposed convolutions stones still lay in rows when these had none
     #: side of the generator's kernels; 3 halves what nearest values cost
     kernel: int = 5
     #: "none": noise goes on beyond the training crop, as it does when sampling; "zero": the papers' border of zeros
@@ -70,7 +70,7 @@ class SganConfig:
     #: times the sum of squares of a network's weights
     l2: float = 1e-5
     #: share of the past in the running average of the weights that draws the pictures, 0 for none
-    average: float = 0.99
+    average: float = 0.995
     loss: str = "non-saturating"
     #: 0 for no limit; with one, what is learned depends on the speed of the machine
     max_minutes: float = 0.0
@@ -99,7 +99,7 @@ class SganConfig:
     def crop(self) -> int:
         """Side of a training crop in pixels.
 
-        >>> SganConfig(n_layers=5, cells=9, border="zero").crop, SganConfig(n_layers=4, cells=8).crop
+        >>> SganConfig(n_layers=5, cells=9, border="zero", upsampling="transposed").crop, SganConfig(cells=8).crop
         (257, 128)
         """
         return crop_of(self.cells, self)
@@ -109,7 +109,7 @@ class SganConfig:
 class PsganConfig(SganConfig):
     """Those of SGAN, and what the two further kinds of noise need."""
 
-    global_channels: int = 0
+    global_channels: int = 8
     #: waves along each axis; twice as many channels
     waves: int = 2
     #: waves go in any direction instead of along the axes
@@ -149,8 +149,9 @@ class Sgan(Endless):
         "tiny": {},
         # the released code's; 5,000 iterations were one update of one network each
         "paper": {
-            "n_layers": 5, "channels": 64, "max_channels": 512, "local_channels": 100, "border": "zero",
-            "steps": 2500, "batch": 64, "cells": 9, "learning_rate": 0.0005, "l2": 1e-5, "average": 0.0,
+            "n_layers": 5, "channels": 64, "max_channels": 512, "local_channels": 100, "upsampling": "transposed",
+            "border": "zero", "steps": 2500, "batch": 64, "cells": 9, "learning_rate": 0.0005, "l2": 1e-5,
+            "average": 0.0,
         },
     }  # fmt: skip
 
@@ -301,8 +302,8 @@ class Psgan(Sgan):
         "tiny": {},
         "paper": {
             "n_layers": 5, "channels": 64, "max_channels": 512, "local_channels": 30, "global_channels": 60,
-            "waves": 3, "border": "zero", "steps": 50000, "batch": 25, "cells": 6, "learning_rate": 0.0002,
-            "l2": 1e-8, "average": 0.0,
+            "waves": 3, "upsampling": "transposed", "border": "zero", "steps": 50000, "batch": 25, "cells": 6,
+            "learning_rate": 0.0002, "l2": 1e-8, "average": 0.0,
         },
     }  # fmt: skip
 
