@@ -80,6 +80,7 @@ CASES = {
         f"singan {recipe} {width}x{height}": singan(recipe, height, width)
         for height, width in ((96, 96), (168, 250), (250, 250))
         for recipe in ("released", "paper", "fast")
+        if (recipe, width, height) != ("paper", 250, 250)  # minutes more, to say what 250x168 does
     },
 }
 SMALL = (("n_layers", 3), ("channels", 4), ("max_channels", 8), ("cells", 3), ("batch", 4))
@@ -98,7 +99,7 @@ class Scope:
     n_steps: int = 5
     seconds: float = 10.0
     side: int = 96
-    budgets: tuple[float, ...] = (30.0, 90.0)
+    budgets: tuple[float, ...] = (20.0, 60.0)
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
