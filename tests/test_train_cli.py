@@ -200,7 +200,7 @@ def test_more_memory_than_there_is_is_refused_before_any_work(run: Run, monkeypa
     refused(run(*train), 4, "about 1048576.0 GiB", "48x40", "--recipe")
     assert sorted(os.listdir()) == ["s.png"]
     monkeypatch.setattr(GotexNet, "training_bytes", classmethod(lambda cls, exemplar, config: 3 * 2**20))
-    assert "2 steps on cpu, about 3 MiB of memory" in run(*train).err
+    assert "2 steps on cpu, about 3 MiB of memory beyond" in run(*train).err
 
 
 # ---- samples

@@ -379,7 +379,7 @@ def _trained(
     picture: Picture, given: dict[str, Any], seed: int, device: str, talk: Talk
 ) -> tuple[Singan, dict[str, Any]]:
     """A pyramid that can enlarge the picture, and what a recipe says of it."""
-    from texsyn.cli.train import Report, in_our_words, in_words, require_training_memory
+    from texsyn.cli.train import Report, in_our_words, require_training_memory
     from texsyn.manipulation import UPSCALING, pyramid_for
     from texsyn.models.base import Watch
     from texsyn.models.singan import Singan
@@ -391,7 +391,7 @@ def _trained(
         talk.say(f"{picture.name}: learned from its middle, {middle.size} pixels; --set max_side=N changes that")
     where = checked("--device", resolve_device, device)
     need = require_training_memory(Singan, middle, config, where)
-    talk.say(f"singan: {Singan.n_steps(middle, config)} steps on {where}, {in_words(need)} of memory")
+    talk.say(f"singan: {Singan.n_steps(middle, config)} steps on {where}, {need}")
     with talk.line, in_our_words("singan"):
         report = Report(talk, "a smaller --steps is quicker" if where == "cpu" else None)
         model, _ = Singan.train(middle, config, seed=seed, device=where, watch=Watch(report))

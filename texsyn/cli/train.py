@@ -147,7 +147,7 @@ def train(
             scores=judge, sample=sheet(exemplar),
         )  # fmt: skip
     limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
-    talk.say(f"{method}: {cls.n_steps(exemplar, config)} steps{limit} on {where}, {in_words(need)} of memory")
+    talk.say(f"{method}: {cls.n_steps(exemplar, config)} steps{limit} on {where}, {need}")
     began = time.monotonic()
     with talk.line, _asked_to_stop() as stop, in_our_words(method):
         watch = Watch(Report(talk, _quicker(cls, recipe) if where == "cpu" else None), stop)
@@ -163,15 +163,15 @@ def train(
         raise Stopped(stop.signum)
 
 
-def require_training_memory(cls: Any, exemplar: Picture, config: Any, device: str) -> int:
-    """Bytes that the training will need, about. Raises MemoryError where there are fewer."""
+def require_training_memory(cls: Any, exemplar: Picture, config: Any, device: str) -> str:
+    """What memory the training will need, about, in words. Raises MemoryError where there is less."""
     from texsyn.recipes import memory_needed
     from texsyn.synthesis import free_memory
 
     need = cls.training_bytes(exemplar, config)
     if need is None:
         _require_memory(exemplar.size, exemplar, cls.method)
-        return memory_needed(exemplar.size, exemplar, cls.method)
+        return f"{in_words(memory_needed(exemplar.size, exemplar, cls.method))} of memory"
     free = free_memory()
     if device.startswith("cuda"):
         import torch
@@ -182,7 +182,7 @@ def require_training_memory(cls: Any, exemplar: Picture, config: Any, device: st
             f"training {cls.method} on {exemplar.size} pixels needs {in_words(need)} and {in_words(free)} are free; "
             "a smaller IMAGE or another --recipe needs less"
         )
-    return int(need)
+    return f"{in_words(need)} of memory beyond the program's own"
 
 
 def in_words(n_bytes: int) -> str:
