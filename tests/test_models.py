@@ -17,11 +17,12 @@ CHEAP = {
     "texto-endless": {"endless": True, "training_factor": 2, "samples_per_atom": 4},
     "gotex-net": {"steps": 2, "batch": 1, "crop": 16, "n_levels": 3, "channels": 4, "max_atoms": 50, "n_samples": 64},
     "singan": {"steps": 1, "d_turns": 1, "g_turns": 1, "channels": 4, "max_side": 40, "factor": 0.6},
+    "singan-endless": {"steps": 1, "d_turns": 1, "channels": 4, "max_side": 40, "factor": 0.6, "endless": True},
     "sgan": {"steps": 2, "batch": 1, "cells": 2, "n_layers": 3, "channels": 4, "max_channels": 8},
     "psgan": {"steps": 2, "batch": 1, "cells": 2, "n_layers": 3, "channels": 4, "max_channels": 8},
 }
-MODELS = [*METHODS, "texto-endless"]
-ADVERSARIAL = ("sgan", "psgan", "singan")  # a critic learns nothing from one colour
+MODELS = [*METHODS, "texto-endless", "singan-endless"]
+ADVERSARIAL = ("sgan", "psgan", "singan", "singan-endless")  # a critic learns nothing from one colour
 
 
 def fit(name: str, exemplar: Picture, **settings: object) -> texsyn.TextureModel:
@@ -102,7 +103,9 @@ def test_channels_and_depth_out_are_those_in(name: str, n_channels: int, dtype: 
     assert np.isfinite(to_unit(result.pixels)).all()
 
 
-@pytest.mark.parametrize("name", ["texto", "texto-endless", "texto-2018", "gotex-net", "sgan", "psgan", "singan"])
+@pytest.mark.parametrize(
+    "name", ["texto", "texto-endless", "texto-2018", "gotex-net", "sgan", "psgan", "singan", "singan-endless"]
+)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 64), (3, 3), (7, 40)])
 def test_too_small_an_exemplar_is_refused_in_one_sentence_with_its_size(name: str, shape: tuple[int, int]) -> None:
     with pytest.raises(InputError, match=rf"{shape[1]}x{shape[0]}") as refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from texsyn import cubic
 from texsyn.cubic import eight_bits, resize
 from texsyn.gan.losses import gradient_penalty
 from texsyn.gan.single_image import SingleImage
-from texsyn.images import InputError, Picture, Size, load
+from texsyn.images import InputError, Picture, Region, Size, load
 from texsyn.models.base import Watch
 from texsyn.models.singan import Grown, ScaleNet, Singan, SinganConfig, sizes_of
 from texsyn.training import CHECKPOINT, Run
@@ -592,3 +593,75 @@ def test_weights_of_another_pyramid_are_refused() -> None:
     ):
         with pytest.raises(InputError):
             Singan.from_tensors(stripes(), SMALL, tensors | {name: t}, "cpu")
+
+
+# ---- the endless plane
+
+
+@pytest.fixture(scope="module", params=["singan", "grown"])
+def endless(request: pytest.FixtureRequest) -> Singan:
+    return Singan.fit(stripes(), replace(WAYS[request.param], endless=True), seed=1)
+
+
+def test_random_regions_equal_the_crop(endless: Singan) -> None:
+    whole = Region(-300, -280, 640, 600)
+    plane, chance = endless.plane(seed=3), random.Random(8)
+    pixels = plane(whole)
+    assert pixels.std() > 0
+    for _ in range(20):
+        height, width = chance.randint(1, 90), chance.randint(1, 90)
+        top, left = chance.randint(whole.top, whole.bottom - height), chance.randint(whole.left, whole.right - width)
+        rows, columns = slice(top - whole.top, None), slice(left - whole.left, None)
+        part = endless.plane(seed=3)(Region(top, left, height, width))
+        assert np.array_equal(part, pixels[rows, columns][:height, :width])
+    sample = endless.sample(Size(300, 280), seed=3)[0]
+    assert torch.equal(endless.render(Region(17, 31, 200, 180), seed=3), sample[:, 17:217, 31:211])
+
+
+def test_blocks_are_windows_of_one_function(endless: Singan) -> None:
+    """A window computed at once, across borders of blocks and the origin, is what blocks say, but for rounding."""
+    for period in ((None, None), (61, 300), (300, None)):
+        here = Region(-37, 230, 61, 53) if period[0] is None else Region(250 % (period[0] or 1), 240, 61, 55)
+        at_once = endless.values(here, 5, period).permute(1, 2, 0)
+        in_blocks = endless._blocks(5, period).window(here)
+        np.testing.assert_allclose(at_once, in_blocks, atol=2e-5)
+
+
+@pytest.mark.parametrize("period", [(64, 80), (61, 83), (None, 37), (5, None), (300, 300), (1, 2)])
+def test_planes_repeat(endless: Singan, period: tuple[int | None, int | None]) -> None:
+    height, width = period[0] or 40, period[1] or 40
+    here = Region(-7, 11, height, width)
+    there = Region(here.top + height * bool(period[0]), here.left - width * bool(period[1]), height, width)
+    one, other = (endless.values(r, 2, period) for r in (here, there))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_inside_a_plane_is_what_whole_pictures_have_there(endless: Singan) -> None:
+    """Of the training's size, whose scales have the plane's grids, far from borders of zeros, with the same noise."""
+    model = endless
+    size = Size(model.sizes[-1].height * 8, model.sizes[-1].width * 8)
+    whole = model.generate(size, seed=6)[0]
+    reach = model.halo
+    assert 2 * reach < min(sides(size)) - 40
+    inside = Region(reach, reach, size.height - 2 * reach, size.width - 2 * reach)
+    part = 2 * model.values(inside, 6, (None, None)) - 1
+    expected = whole[:, reach:-reach, reach:-reach]
+    torch.testing.assert_close(part, expected, rtol=0, atol=2e-5)
+    near = 2 * model.values(Region(0, 0, 30, 30), 6, (None, None)) - 1
+    assert float((near - whole[:, :30, :30]).abs().max()) > 1e-3
+
+
+def test_the_plane_has_no_end(endless: Singan) -> None:
+    n = endless.sizes[-1]
+    far = Region(2**60 * n.height, -(2**61) * n.width, 9, 12)
+    window = endless.plane(seed=3)(far)
+    assert np.array_equal(window, endless.plane(seed=3)(Region(far.top - 4, far.left, 20, 12))[4:13])
+
+
+def test_models_that_are_not_endless_have_no_plane() -> None:
+    model = Singan.fit(stripes(), replace(SMALL, steps=1), seed=0)
+    assert not model.local
+    with pytest.raises(NotImplementedError, match="made whole"):
+        model.render(Region(0, 0, 4, 4), seed=0)
+    with pytest.raises(NotImplementedError, match="made whole"):
+        model.halo  # noqa: B018

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from texsyn.images import Size
+from texsyn.images import Region, Size
 
 COMPAT = ("texsyn", "official")
 DENSE = 512  # sides up to which an axis is one matrix product: quick for many channels, wasteful for long sides
@@ -47,6 +47,52 @@ def resize(
         if factor != 1 or n != u.shape[axis]:
             u = _along(u, axis, n, factor, "wrap" if wraps else compat)
     return u
+
+
+Grid = tuple[int, int]  # rows and columns of one cell of a plane; pixels of two planes' cells lie upon each other
+
+
+def cover(region: Region, fine: Grid, coarse: Grid) -> Region:
+    """The pixels of a coarse plane that a region of a finer one is made of, by enlarge()."""
+    (top, bottom), (left, right) = (
+        (_place(start, f, c) - 1, _place(stop - 1, f, c) + 3)
+        for start, stop, f, c in ((region.top, region.bottom, fine[0], coarse[0]),
+                                  (region.left, region.right, fine[1], coarse[1]))
+    )  # fmt: skip
+    return Region(top, left, bottom - top, right - left)
+
+
+def enlarge(u: Tensor, region: Region, fine: Grid, coarse: Grid) -> Tensor:
+    """A region of an endless plane, from u (B, C, h, w), what cover() of it shows of the coarser one.
+
+    The planes have `fine` pixels for `coarse` ones, no fewer, with borders of cells on borders at (0, 0). Places are
+    integers, so that far regions are as exact as near ones.
+
+    >>> u, here = torch.arange(96.0).reshape(1, 1, 8, 12), Region(6, 9, 3, 2)
+    >>> cover(here, (16, 24), (8, 12))
+    Region(top=1, left=3, height=5, width=4)
+    >>> part = enlarge(u[:, :, 1:6, 3:7], here, (16, 24), (8, 12))
+    >>> torch.allclose(part, resize(u, Size(16, 24))[:, :, 6:9, 9:11])
+    True
+    """
+    for axis, start, n, f, c in ((2, region.top, region.height, fine[0], coarse[0]),
+                                 (3, region.left, region.width, fine[1], coarse[1])):  # fmt: skip
+        i = start % f + np.arange(n)
+        twice = (2 * i + 1) * c - f  # 2 f times the place in the coarse plane
+        at = twice // (2 * f)
+        part = (twice - at * 2 * f) / (2 * f)
+        weights = _cubic(part[:, None] - np.arange(-1, 3))
+        matrix = np.zeros((n, u.shape[axis]))
+        for k in range(4):
+            matrix[np.arange(n), at - at[0] + k] = weights[:, k]
+        m = torch.from_numpy(matrix).to(u)
+        u = m @ u if axis == 2 else u @ m.T
+    return u
+
+
+def _place(at: int, fine: int, coarse: int) -> int:
+    """The last coarse pixel whose middle is not beyond that of a fine one."""
+    return ((2 * at + 1) * coarse - fine) // (2 * fine)
 
 
 def eight_bits(u: Tensor) -> Tensor:

@@ -31,12 +31,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from texsyn.blocks import period_of
-from texsyn.cubic import COMPAT, eight_bits, resize
+from texsyn.blocks import ENDLESS, Period, period_of
+from texsyn.cubic import COMPAT, Grid, cover, eight_bits, enlarge, resize
 from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
-from texsyn.models.base import Synthesis, Watch
-from texsyn.models.trained import TrainedModel
+from texsyn.models.base import Synthesis, Watch, Window
+from texsyn.models.trained import Endless
 from texsyn.noise import NoiseField
+from texsyn.ot.nearest import one_torch_thread
 from texsyn.training import Outcome, of, under
 
 ARCHITECTURES = ("singan", "grown")
@@ -87,6 +88,8 @@ class SinganConfig:
     noise: float = 0.1
     #: "official": z* redrawn every step, gradients of outdated pictures, 8 bits between scales, as released
     compat: str = "texsyn"
+    #: pictures are windows of an endless plane without borders; it changes nothing in what is learned
+    endless: bool = False
     #: 0 for no limit; with one, what is learned depends on the speed of the machine
     max_minutes: float = 0.0
 
@@ -214,6 +217,17 @@ class Grown(nn.Module):
         width = self.config.channels
         return nn.Sequential(*(ConvBlock(width, width, self.config) for _ in range(BLOCKS)))
 
+    def windows(self, noise: Callable[[int, Region], Tensor], amplitudes: Sequence[float], plane: Plane) -> Tensor:
+        """forward() without borders, for the regions of an endless plane."""
+        out, n = plane.out, len(self.body)
+        features = self.body[0](self.head(noise(0, out[0].grow(BLOCKS + 1))))
+        for k in range(1, n):
+            here = out[k].grow(BLOCKS)
+            up = enlarge(features, here, plane.grids[k], plane.grids[k - 1])
+            features = grown(up, -BLOCKS) + self.body[k](up + amplitudes[k] * noise(k, here))
+        made: Tensor = self.tail(features)
+        return plane.finish(made, n)
+
     def grow(self) -> None:
         """One stage more, a copy of the last."""
         fresh = self._stage().to(next(self.parameters()).device)
@@ -230,6 +244,34 @@ class Grown(nn.Module):
             features = up + self.body[k](grown(up + amplitudes[k] * noise(k, sizes[k]), BLOCKS, wrap))
         made: Tensor = self.tail(grown(features, 1, wrap))
         return resize(made, sizes[-1], periodic=wrap) if len(sizes) > n else made
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What each scale shows of an endless plane: its region, and its grid, so many pixels for so many of the others.
+
+    out: of the values that a scale hands on, coarsest first; the last is the picture.
+    """
+
+    out: tuple[Region, ...]
+    grids: tuple[Grid, ...]
+
+    @classmethod
+    def of(cls, region: Region, grids: Sequence[Grid], n: int, reach: int, tail: int) -> Plane:
+        """For n networks that look `reach` to each side and a last layer behind the n-th that looks `tail`."""
+        out = [region]
+        for k in reversed(range(len(grids))):
+            if k == n - 1:
+                out[0] = out[0].grow(tail)
+            if k:
+                out.insert(0, cover(out[0].grow(reach if k < n else 0), grids[k], grids[k - 1]))
+        return cls(tuple(out), tuple(grids))
+
+    def finish(self, made: Tensor, n: int) -> Tensor:
+        """The picture, of what n scales made; scales to come only resample."""
+        for k in range(n, len(self.grids)):
+            made = enlarge(made, self.out[k], self.grids[k], self.grids[k - 1])
+        return made
 
 
 def grown(u: Tensor, margin: int, wrap: Wrap = OPEN) -> Tensor:
@@ -302,11 +344,12 @@ def _in_bands(net: ScaleNet, z: Tensor, v: Tensor) -> Tensor:
 # --------------------------------------------------------------------------------------------------------------- model
 
 
-class Singan(TrainedModel):
+class Singan(Endless):
     """The trained pyramid; see the module's docstring.
 
-    A picture is made whole, a pure function of (model, seed, size, tile). fit() makes the same model for the same seed,
-    whatever the number of threads, unless max_minutes cuts it short.
+    A picture is made whole, a pure function of (model, seed, size, tile), with the borders that the networks know. With
+    config.endless it is the window, top left corner at (0, 0), of the plane that render() shows. fit() makes the same
+    model for the same seed, whatever the number of threads, unless max_minutes cuts it short.
     """
 
     one_thread = True
@@ -337,6 +380,7 @@ class Singan(TrainedModel):
         Raises InputError for an exemplar that is too small, or of one colour.
         """
         super().__init__(exemplar, config or SinganConfig(), device)
+        self.local = self.config.endless
         size, pixels = exemplar.size, exemplar.pixels
         shrink = min(self.config.max_side / max(size.height, size.width), 1.0)
         if math.ceil(min(size.height, size.width) * shrink) < self.config.min_side:
@@ -398,6 +442,10 @@ class Singan(TrainedModel):
 
     # ---- values and pixels
 
+    @property
+    def _floats(self) -> bool:
+        return self.exemplar.pixels.dtype.kind == "f"
+
     def from_picture(self, picture: Picture) -> Tensor:
         """(1, c, h, w) in [-1, 1]; floats by the exemplar's least and largest value. InputError for other channels."""
         if picture.channels != self.exemplar.channels:
@@ -405,14 +453,14 @@ class Singan(TrainedModel):
                 f"{picture.name}: has {picture.channels} channels, and the model's pictures {self.exemplar.channels}"
             )
         values = to_unit(picture.pixels)
-        if self.exemplar.pixels.dtype.kind == "f":
+        if self._floats:
             values = (values - np.float32(self.low)) / np.float32(self.high - self.low)
         return torch.from_numpy(values * 2 - 1).permute(2, 0, 1)[None].contiguous().to(self.device)
 
     def to_pixels(self, values: Tensor) -> np.ndarray:
         """(h, w, c) of values (1, c, h, w), cut to [-1, 1], in the exemplar's number type and range."""
         unit = ((values[0].permute(1, 2, 0).cpu().numpy() + 1) / 2).clip(0, 1)
-        if self.exemplar.pixels.dtype.kind == "f":
+        if self._floats:
             unit = np.float32(self.low) + unit * np.float32(self.high - self.low)
         return np.ascontiguousarray(from_unit(unit, self.exemplar.pixels.dtype))
 
@@ -451,16 +499,15 @@ class Singan(TrainedModel):
         return self.config.channels if grows else self.exemplar.channels
 
     def noise_of(self, seed: int) -> Noise:
-        """The noise of a seed, a function of scale and place; one channel repeated at the coarsest scale."""
+        """The noise of a seed, a function of scale and size: the part of its endless noise that begins at (0, 0)."""
+        return lambda scale, size: self._noise(seed, scale, Region(0, 0, size.height, size.width))
 
-        def noise(scale: int, size: Size) -> Tensor:
-            n, whole = self.noise_channels(scale), Region(0, 0, size.height, size.width)
-            repeats = scale == 0 and self.config.architecture == "singan"
-            fields = [NoiseField(seed, scale, c).normal(whole) for c in range(1 if repeats else n)]
-            z = torch.from_numpy(np.stack(fields))[None].to(self.device)
-            return z.expand(1, n, -1, -1) if repeats else z
-
-        return noise
+    def _noise(self, seed: int, scale: int, region: Region, period: Period = ENDLESS) -> Tensor:
+        """(1, n, h, w); one channel repeated at the coarsest scale."""
+        n, repeats = self.noise_channels(scale), scale == 0 and self.config.architecture == "singan"
+        fields = [NoiseField(seed, scale, c, period).normal(region) for c in range(1 if repeats else n)]
+        z = torch.from_numpy(np.stack(fields))[None].to(self.device)
+        return z.expand(1, n, -1, -1) if repeats else z
 
     def recorded(self, scale: int, size: Size) -> Tensor:
         """The reconstruction's noise: z* at the coarsest scale, begun again where the size is larger; 0 at others."""
@@ -475,6 +522,7 @@ class Singan(TrainedModel):
         )
         return self.fixed_noise.index_select(2, rows).index_select(3, columns)
 
+    @one_torch_thread()
     @torch.no_grad()
     def generate(
         self,
@@ -534,6 +582,10 @@ class Singan(TrainedModel):
         return self.generate(self.sizes[-1], seed=0, keep=len(self.sizes))
 
     def synthesise(self, size: Size, *, seed: int, tile: str = "none", watch: Watch | None = None) -> Synthesis:
+        if self.config.endless:
+            made = super().synthesise(size, seed=seed, tile=tile, watch=watch)
+            made.evidence[0].update(scales=len(self.sizes), trained_at=str(self.sizes[-1]))
+            return made
         watch = watch or Watch()
         watch.step(0.0, str(size))
         values = self.generate(size, seed=seed, tile=tile)
@@ -547,6 +599,58 @@ class Singan(TrainedModel):
             "clipped": round(float((values.abs() > 1).float().mean()), 4),
         }
         return Synthesis(self.to_pixels(values), None, [evidence])
+
+    # ---- the endless plane
+
+    @property
+    def halo(self) -> int:
+        """How far, in output pixels, a pixel of the endless plane looks for noise, at most; noise fills its place."""
+        if not self.config.endless:
+            return super(Endless, self).halo
+        grids, reach = [_sides(size) for size in self.sizes], 0
+        for y in range(max(grids[-1])):
+            plane = self._plane(Region(y, y, 1, 1), grids)
+            for out, grid in zip(plane.out, grids, strict=True):
+                here = out.grow(self._reach + 1)  # one more than there is, but behind a grown network's head
+                for axis, first, last in ((0, here.top, here.bottom), (1, here.left, here.right)):
+                    side = grids[-1][axis] / grid[axis]
+                    reach = max(reach, y - math.floor(first * side), math.ceil(last * side) - 1 - y)
+        return reach
+
+    @property
+    def _reach(self) -> int:
+        return BLOCKS if self.config.architecture == "grown" else REACH
+
+    def _plane(self, region: Region, grids: Sequence[Grid]) -> Plane:
+        return Plane.of(region, grids, len(self.amplitudes), self._reach, self.config.architecture == "grown")
+
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+        if not self.config.endless:
+            return super(Endless, self).plane(seed=seed, period=period, number=number)
+        return super().plane(seed=seed, period=period, number=number)
+
+    def values(self, region: Region, seed: int, period: Period) -> Tensor:
+        """(c, h, w) in the exemplar's range. A period is one of every scale, in proportion."""
+        cell = self.sizes_for(Size(period[0] or self.sizes[-1].height, period[1] or self.sizes[-1].width))
+        grids = [_sides(size) for size in cell]
+        periods: list[Period] = [(h if period[0] else None, w if period[1] else None) for h, w in grids]
+        plane = self._plane(region, grids)
+
+        def noise(scale: int, here: Region) -> Tensor:
+            return self._noise(seed, scale, here, periods[scale])
+
+        if self.config.architecture == "grown":
+            made = self._grown().windows(noise, self.amplitudes, plane)
+        else:
+            nets = self._scales()
+            made = nets[0](noise(0, plane.out[0].grow(REACH)))
+            for k in range(1, len(nets)):
+                here = plane.out[k].grow(REACH)
+                below = enlarge(made, here, grids[k], grids[k - 1])
+                made = nets[k](self.amplitudes[k] * noise(k, here) + below, below)
+            made = plane.finish(made, len(nets))
+        unit = (made[0] + 1) / 2
+        return self.low + unit.clamp(0, 1) * (self.high - self.low) if self._floats else unit
 
     # ---- files
 
