@@ -19,7 +19,9 @@ from texsyn.images import load, parse_size
 from texsyn.recipes import memory_needed
 
 #: training takes as much memory in its ninth step as in any later one, projection in its fourth turn at full size
-FEWER = {"gotex-net": " --set steps=9", "gotex": " --set n_steps=4 --set n_coarse=1"}
+FEWER = {name: " --set steps=9" for name in ("gotex-net", "sgan", "psgan")} | {
+    "gotex": " --set n_steps=4 --set n_coarse=1"
+}
 EXEMPLARS = ("skimage:grass:256", "skimage:astronaut:256")
 
 
