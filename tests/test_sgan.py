@@ -312,6 +312,16 @@ def test_wave_numbers_start_at_the_published_ones() -> None:
     assert 200 < float(k.quantile(0.975)) < 800
 
 
+def test_waves_in_any_direction_have_two_numbers_each() -> None:
+    waves = Waves(2, 0, 50, True, False, torch.Generator())
+    with torch.no_grad():
+        waves.bias.copy_(torch.arange(1.0, 9.0))  # k1 = 1, 2; k2 = 3, 4; k3 = 5, 6; k4 = 7, 8
+        along_x, along_y = waves(torch.zeros(0, dtype=torch.float64))
+    base = np.pi * np.array([0.75, 1, 0.75, 1])
+    np.testing.assert_allclose(along_x, base * [1, 2, 5, 6], rtol=1e-6)
+    np.testing.assert_allclose(along_y, base * [3, 4, 7, 8], rtol=1e-6)
+
+
 def test_phases_are_exact_at_any_distance() -> None:
     numbers = np.array([[0.123456789, -0.75], [0.3, 1 / 3]])
     near = turns_of(numbers, Region(-5, 7, 4, 6))
