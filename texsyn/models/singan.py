@@ -43,7 +43,7 @@ from texsyn.training import Outcome, of, under
 ARCHITECTURES = ("singan", "grown")
 REACH = 5  # pixels that a scale's network looks to each side: five 3x3 convolutions, 11 pixels in all
 BLOCKS = 3  # convolutions between a network's first and last
-BAND = 256  # rows of a scale that are computed at once when sampling, for memory's sake
+BAND = 2**17  # pixels of a scale that are computed at once when sampling, in whole rows, for memory's sake
 Wrap = tuple[bool, bool]  # whether rows, and columns, go on at the other side
 OPEN: Wrap = (False, False)
 Noise = Callable[[int, Size], Tensor]
@@ -334,11 +334,12 @@ def through(
 
 def _in_bands(net: ScaleNet, z: Tensor, v: Tensor) -> Tensor:
     """net(z, v), by bands of rows where nothing is learned from it: frozen networks see only REACH rows further."""
-    if net.training or z.shape[2] <= BAND + 2 * REACH:
+    height, rows = z.shape[2] - 2 * REACH, max(4 * REACH, BAND // z.shape[3])
+    if net.training or height <= rows:
         made: Tensor = net(z, v)
         return made
-    tops = range(0, z.shape[2] - 2 * REACH, BAND)
-    return torch.cat([net(*(t[:, :, top : top + BAND + 2 * REACH] for t in (z, v))) for top in tops], 2)
+    tops = range(0, height, rows)
+    return torch.cat([net(*(t[:, :, top : top + rows + 2 * REACH] for t in (z, v))) for top in tops], 2)
 
 
 # --------------------------------------------------------------------------------------------------------------- model
