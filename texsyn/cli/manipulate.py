@@ -385,7 +385,7 @@ def _trained(
     from texsyn.models.singan import Singan
     from texsyn.synthesis import configure, resolve_device
 
-    config = checked("--set", configure, "singan", {**UPSCALING, **given}, whole=False)
+    config = checked("--set", configure, "singan", {**UPSCALING, **given}, whole=True)
     middle, config = pyramid_for(picture, config)
     if middle.size != picture.size:
         talk.say(f"{picture.name}: learned from its middle, {middle.size} pixels; --set max_side=N changes that")
