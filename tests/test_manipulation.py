@@ -23,7 +23,7 @@ from texsyn.images import InputError, Picture, Size, load, read_recipe, save
 from texsyn.manipulation import Walk, animate, edit, harmonise, in_colours_of, paint, soft, upscale
 from texsyn.models.singan import Singan, SinganConfig, empty_scales, initialise
 
-CONFIG = SinganConfig(min_side=16, max_side=40, channels=4, steps=1, d_turns=1, g_turns=1)
+CONFIG = SinganConfig(factor=0.75, min_side=16, max_side=40, channels=4, steps=1, d_turns=1, g_turns=1)
 SIZE = Size(30, 40)
 
 
@@ -198,7 +198,7 @@ def test_silent_networks_enlarge_by_cubic_steps() -> None:
     u = model.from_picture(picture)
     for size in manipulation.steps_to(SIZE, 3.5):
         u = resize(u, size).clamp(-1, 1)
-    found = upscale(model, picture, 3.5)
+    found = upscale(model, picture, 3.5, corrections=0)
     assert found.size == Size(105, 140)
     np.testing.assert_allclose(found.pixels, codes(u), atol=1)
 
@@ -217,6 +217,17 @@ def test_detail_is_the_finest_networks_and_noise_is_new_at_every_step(monkeypatc
     assert (one.pixels != other.pixels).mean() > 0.5
     assert [first for first, _ in asked] == [4] * 6
     assert len({z.numpy().tobytes() for _, z in asked}) == 6
+
+
+def test_what_was_enlarged_and_is_shrunk_again_is_the_picture() -> None:
+    model, picture = made(), load(np.clip(exemplar().pixels // 2 + 64, 0, 255).astype(np.uint8))
+    x = model.from_picture(picture)
+    away = []
+    for corrections in (0, 3):
+        u = model.from_picture(upscale(model, picture, 3, corrections=corrections))
+        away.append(float((resize(u, SIZE) - x).square().mean().sqrt()))
+    assert away[0] > 0.1
+    assert away[1] < 0.25 * away[0]
 
 
 def test_a_long_picture_is_learned_from_its_middle_and_not_shrunk() -> None:
@@ -368,6 +379,8 @@ def test_the_help_says_the_librarys_defaults(run: Callable[..., tuple[int, str, 
     said = " ".join(run("edit", "--help")[1].split())
     assert f"[default: {manipulation.HARMONISED} to harmonise, {manipulation.EDITED} to edit]" in said
     assert f"[default: {manipulation.SOFTNESS};" in said
+    said = " ".join(run("upscale", "--help")[1].split())
+    assert f"[default: {manipulation.CORRECTIONS};" in said
 
 
 @pytest.mark.parametrize("verb", ["harmonise", "edit"])

@@ -316,6 +316,10 @@ def _put_in(
     help="How many times as wide and high.",
 )  # fmt: skip
 @click.option(
+    "--corrections", type=click.IntRange(0, 100), metavar="N", default=3, show_default=True,
+    help="Times, after each step, that what would not shrink to IMAGE again is put right; 0 for detail that runs free.",
+)  # fmt: skip
+@click.option(
     "--model", "model_file", metavar="MODEL",
     help="A singan model of IMAGE or of one like it, instead of training one first.",
 )  # fmt: skip
@@ -333,6 +337,7 @@ def _put_in(
 def upscale(
     image: str,
     factor: float,
+    corrections: int,
     model_file: str | None,
     steps: int | None,
     settings: tuple[str, ...],
@@ -348,7 +353,8 @@ def upscale(
     """Enlarge IMAGE, with detail learned from itself: a singan is trained on it, which takes its time.
 
     A long IMAGE is learned from its middle, 250 pixels at most (--set max_side=400 for more), and enlarged as a whole.
-    To stop and go on, train with `texsyn train --method singan --set alpha=100 --set min_side=18` and give --model.
+    It comes out well where small things look like large ones, such as rocks and waves. To stop and go on, train with
+    `texsyn train --method singan --set alpha=100 --set min_side=18 --set factor=0.75` and give --model.
 
     \b
     texsyn upscale rock.png --factor 4 -o rock_4x.png
@@ -370,9 +376,10 @@ def upscale(
         model, about = _trained(picture, given, seed, device, talk)
     else:
         model, about = _model(model_file, device, talk)
+    chosen = {"factor": factor, "corrections": corrections}
     with talk.line:
-        made = checked("--factor", enlarged, model, picture, factor, seed=seed, watch=_watch(talk.line))
-    _say("upscale", made, picture, target, {"factor": factor}, seed, began, about, overwrite, not no_metadata, talk)
+        made = checked("--factor", enlarged, model, picture, seed=seed, watch=_watch(talk.line), **chosen)
+    _say("upscale", made, picture, target, chosen, seed, began, about, overwrite, not no_metadata, talk)
 
 
 def _trained(
