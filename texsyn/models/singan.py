@@ -44,6 +44,8 @@ ARCHITECTURES = ("singan", "grown")
 REACH = 5  # pixels that a scale's network looks to each side: five 3x3 convolutions, 11 pixels in all
 BLOCKS = 3  # convolutions between a network's first and last
 BAND = 2**17  # pixels of a scale that are computed at once when sampling, in whole rows, for memory's sake
+#: what both papers' released codes train with
+PUBLISHED = {"max_side": 250, "steps": 2000, "d_turns": 3, "g_turns": 3, "learning_rate": 0.0005}
 Wrap = tuple[bool, bool]  # whether rows, and columns, go on at the other side
 OPEN: Wrap = (False, False)
 Noise = Callable[[int, Size], Tensor]
@@ -51,34 +53,37 @@ Noise = Callable[[int, Size], Tensor]
 
 @dataclass(frozen=True)
 class SinganConfig:
-    """Everything that shapes a model besides exemplar and seed. `paper` and `fast` in Singan.recipes are published."""
+    """Everything that shapes a model besides exemplar and seed.
+
+    The defaults are for minutes on a CPU; see Singan.recipes for the published numbers.
+    """
 
     architecture: str = "singan"
     #: shorter side at the coarsest scale, longer side at the finest
     min_side: int = 25
-    max_side: int = 128
+    max_side: int = 128  # 6 CPU minutes of training in grey; the time goes with the square
     #: of one scale's side to that of the next finer one, about: sides are made to end at min_side
-    factor: float = 0.75
+    factor: float = 0.7
     #: number of scales, more of them coarse; 0 for as many as the factor asks for
     stages: int = 0
-    #: hidden channels at the coarsest scale, doubled every `growth` scales up to max_channels; "grown" keeps them
+    #: hidden channels at the coarsest scale, doubled every `growth` scales up to max_channels; 0: never
     channels: int = 32
-    growth: int = 4
+    growth: int = 0
     max_channels: int = 128
     #: batch normalisation in the networks of pictures, and in the critics
     normalised: bool = True
     #: of the leaky rectifiers below zero
     slope: float = 0.2
     #: a scale
-    steps: int = 2000
-    d_turns: int = 3
-    g_turns: int = 3
+    steps: int = 600
+    d_turns: int = 1
+    g_turns: int = 1
     #: the generator's g_turns updates go along one gradient
     one_gradient: bool = False
     #: of "grown": so many of the last stages learn, each earlier one at rate_per_age times the next one's rate
     trained_stages: int = 3
     rate_per_age: float = 0.1
-    learning_rate: float = 0.0005
+    learning_rate: float = 0.001
     #: what the learning rate is multiplied by in the last fifth of a scale's steps
     last_rate: float = 0.1
     #: weights of the reconstruction and of the gradient penalty
@@ -358,11 +363,9 @@ class Singan(Endless):
     config_type = SinganConfig
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {},
-        "paper": {"max_side": 250},
-        "fast": {
-            "architecture": "grown", "stages": 6, "max_side": 250, "channels": 64, "normalised": False, "slope": 0.05,
-            "one_gradient": True,
-        },
+        "paper": PUBLISHED | {"factor": 0.75, "growth": 4},
+        "fast": PUBLISHED | {"architecture": "grown", "stages": 6, "channels": 64, "normalised": False, "slope": 0.05,
+                             "one_gradient": True},
     }  # fmt: skip
 
     def __init__(
@@ -611,8 +614,10 @@ class Singan(Endless):
         grids, reach = [_sides(size) for size in self.sizes], 0
         for y in range(max(grids[-1])):
             plane = self._plane(Region(y, y, 1, 1), grids)
-            for out, grid in zip(plane.out, grids, strict=True):
-                here = out.grow(self._reach + 1)  # one more than there is, but behind a grown network's head
+            for k, (out, grid) in enumerate(zip(plane.out, grids, strict=True)):
+                if k == len(self.amplitudes):
+                    break  # scales to come have no noise
+                here = out.grow(self._reach + (k == 0 and self.config.architecture == "grown"))
                 for axis, first, last in ((0, here.top, here.bottom), (1, here.left, here.right)):
                     side = grids[-1][axis] / grid[axis]
                     reach = max(reach, y - math.floor(first * side), math.ceil(last * side) - 1 - y)
