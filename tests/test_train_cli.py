@@ -198,6 +198,7 @@ def test_more_memory_than_there_is_is_refused_before_any_work(run: Run, monkeypa
     train = ("train", "s.png", "-o", "m.texsyn", "--folder", "run", "--steps", 2, *options("gotex-net"))
     monkeypatch.setattr(GotexNet, "training_bytes", classmethod(lambda cls, exemplar, config: 2**50))
     refused(run(*train), 4, "about 1048576.0 GiB", "48x40", "--recipe")
+    refused(run("fit", *train[1:4], *options("gotex-net")), 4, "about 1048576.0 GiB")
     assert sorted(os.listdir()) == ["s.png"]
     monkeypatch.setattr(GotexNet, "training_bytes", classmethod(lambda cls, exemplar, config: 3 * 2**20))
     assert "2 steps on cpu, about 3 MiB of memory beyond" in run(*train).err

@@ -75,6 +75,8 @@ def fit(
     _require_mix(images, wanted)
     given = [load_exemplar(one, talk) for one in _sources(images, maps)]
     wished = _wished(wanted, talk)
+    from texsyn.cli.train import TRAINED, require_training_memory
+    from texsyn.models.base import model_class
     from texsyn.synthesis import (
         as_stacks,
         configure,
@@ -93,7 +95,10 @@ def fit(
     exemplars = _as_options(as_stacks, None if maps else given, given if maps else None)
     job = _as_options(plan, exemplars, wishes, method, config)
     where = checked("--device", resolve_device, device)
-    _require_memory(given[0].size, given[0], method, job)
+    if method in TRAINED:
+        require_training_memory(model_class(method), given[0], config, where)
+    else:
+        _require_memory(given[0].size, given[0], method, job)
     with talk.line:
         watch, origin = _watch(talk.line), origin_of(job, wishes)
         model = fit_model(job.material, method, config, seed=seed, device=where, watch=watch, origin=origin)
