@@ -20,7 +20,8 @@ from texsyn.recipes import memory_needed
 
 #: training takes as much memory in its ninth step as in any later one, projection in its fourth turn at full size
 FEWER = {name: " --set steps=9" for name in ("gotex-net", "sgan", "psgan")} | {
-    "gotex": " --set n_steps=4 --set n_coarse=1"
+    "gotex": " --set n_steps=4 --set n_coarse=1",
+    "singan": " --set steps=2",
 }
 EXEMPLARS = ("skimage:grass:256", "skimage:astronaut:256")
 

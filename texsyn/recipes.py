@@ -24,7 +24,7 @@ MEMORY = {
     "texto-2018": Memory(380, 100, 12, 24),
     "gotex": Memory(430, 30, 40, 85),
     "gotex-net": Memory(630, 15, 8, 8),
-    "singan": Memory(650, 15, 35, 55),
+    "singan": Memory(760, 20, 25, 45),
     "sgan": Memory(560, 5, 15, 8),
     "psgan": Memory(560, 5, 15, 8),
     "gaussian": Memory(350, 5, 5, 12),
