@@ -170,7 +170,9 @@ class SingleImage:
 
     def _nothing(self, scale: int, size: Size) -> Tensor:
         """The reconstruction's noise."""
-        return self.z_rec if scale == 0 else torch.zeros(1, self.of.noise_channels(scale), size.height, size.width)
+        if scale == 0:
+            return self.z_rec
+        return torch.zeros(1, self.of.noise_channels(scale), size.height, size.width, device=self.of.device)
 
     @torch.no_grad()
     def _up_to(self, noise: Callable[[int, Size], Tensor]) -> Tensor | None:
