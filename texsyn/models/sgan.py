@@ -56,13 +56,14 @@ class SganConfig:
     channels: int = 16
     max_channels: int = 128
     local_channels: int = 20
-    upsampling: str = "nearest"  # with transposed convolutions stones still lay in rows when these had none
+    #: rSiFID on gravel after 750 steps: 0.64 with nearest values, 2.35 and rows of stones with "transposed"
+    upsampling: str = "nearest"
     #: side of the generator's kernels; 3 halves what nearest values cost
     kernel: int = 5
     #: "none": noise goes on beyond the training crop, as it does when sampling; "zero": the papers' border of zeros
     border: str = "none"
     #: an update of the critic and one of the generator each
-    steps: int = 3000
+    steps: int = 3000  # 4 CPU minutes in grey; gravel was good after 1500
     batch: int = 4
     #: side of a training crop in cells; 2^n_layers pixels each, less 2^n_layers - 1 with a border of zeros
     cells: int = 8
