@@ -22,6 +22,12 @@ from texsyn.images import InputError, Picture, Size
 from texsyn.models.singan import REACH, ScaleNet, Singan, SinganConfig, sizes_of
 from texsyn.state_dicts import read_state_dict, read_values
 
+#: what the released code does whenever it is not told otherwise
+RELEASED = SinganConfig(
+    architecture="singan", factor=0.75, stages=0, growth=4, max_channels=128, normalised=True, slope=0.2, steps=2000,
+    d_turns=3, g_turns=3, one_gradient=False, learning_rate=0.0005, last_rate=0.1, alpha=10.0, penalty=0.1, noise=0.1,
+    compat="official",
+)  # fmt: skip
 OTHER = 0.1  # mean difference of reals.pth and the picture above which they are not the same; JPEG readers: 0.01
 _COUNTER = "num_batches_tracked"
 
@@ -114,8 +120,8 @@ def _config(root: Path, states: Sequence[dict[str, Tensor]], sizes: Sequence[Siz
     # sides are rounded up, so that a min_side of 25 may leave 26
     for min_side, max_side in [(25, 250), *((m, s) for m in (25, least, least - 1) for s in (longest, longest - 1))]:
         try:
-            plain = SinganConfig(compat="official", factor=factor, min_side=min_side, max_side=max(min_side, max_side))
-            config = replace(plain, channels=width, max_channels=max(128, width), alpha=alpha)
+            sized = replace(RELEASED, min_side=min_side, max_side=max(min_side, max_side), factor=factor)
+            config = replace(sized, channels=width, max_channels=max(128, width), alpha=alpha)
         except ValueError as error:
             raise InputError(f"{root}: no pyramid that can be made here ({error})") from None
         tried.append(sizes_of(exemplar.size, config))
