@@ -83,7 +83,7 @@ CASES = {
         if (recipe, width, height) != ("paper", 250, 250)  # minutes more, to say what 250x168 does
     },
 }
-SMALL = (("n_layers", 3), ("channels", 4), ("max_channels", 8), ("cells", 3), ("batch", 4))
+SMALL = (("n_layers", 3), ("channels", 4), ("max_channels", 8), ("cells", 3), ("batch", 4), ("border", "zero"))
 QUICK_CASES = {
     "sgan 2": Case("sgan", "tiny", Size(40, 44), SMALL, batch=2),
     "psgan": Case("psgan", "tiny", Size(40, 44), SMALL),
