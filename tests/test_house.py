@@ -74,6 +74,7 @@ SHARED_BY_MODELS = {
     "texsyn.models.base",
     "texsyn.models.layers",
     "texsyn.models.generators",
+    "texsyn.models.scale_networks",
     "texsyn.models.trained",
 }
 FOR_DOORS_ONLY = {"matplotlib", "tqdm"}

@@ -513,7 +513,7 @@ def test_pictures_that_wrap_may_begin_anywhere(model: Singan) -> None:
 def test_bands_of_rows_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Singan.fit(stripes(), replace(SMALL, steps=1), seed=0)
     whole = model.generate(Size(70, 50), seed=1)
-    monkeypatch.setattr("texsyn.models.singan.BAND", 1)
+    monkeypatch.setattr("texsyn.models.scale_networks.BAND", 1)
     torch.testing.assert_close(model.generate(Size(70, 50), seed=1), whole, rtol=0, atol=1e-5)
 
 
@@ -693,6 +693,19 @@ def test_the_plane_has_no_end(endless: Singan) -> None:
     far = Region(2**60 * n.height, -(2**61) * n.width, 9, 12)
     window = endless.plane(seed=3)(far)
     assert np.array_equal(window, endless.plane(seed=3)(Region(far.top - 4, far.left, 20, 12))[4:13])
+
+
+@pytest.mark.parametrize("way", ["singan", "grown"])
+def test_half_a_training_gives_a_plane_too(way: str) -> None:
+    learner = SingleImage(Singan(stripes(), replace(WAYS[way], endless=True)), 0)
+    for i in range(4):
+        learner.step(i)
+    model, here = learner.model(), Region(-37, 230, 61, 53)
+    assert len(model.amplitudes) == 2 < len(model.sizes)
+    in_blocks = model._blocks(5, (None, None)).window(here)
+    np.testing.assert_allclose(model.values(here, 5, (None, None)).permute(1, 2, 0), in_blocks, atol=2e-5)
+    assert in_blocks.std() > 0
+    assert model.halo > 5
 
 
 def test_models_that_are_not_endless_have_no_plane() -> None:

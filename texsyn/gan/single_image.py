@@ -28,7 +28,17 @@ from torch import Tensor, nn
 from texsyn.gan.losses import LOSSES, gradient_penalty
 from texsyn.gan.training import Adversarial, Phase, Player, Terms
 from texsyn.images import Picture, Size
-from texsyn.models.singan import REACH, Grown, ScaleNet, Singan, channels_last, empty_scales, grown, initialise, through
+from texsyn.models.scale_networks import (
+    REACH,
+    Grown,
+    ScaleNet,
+    channels_last,
+    empty_scales,
+    grown,
+    initialise,
+    through,
+)
+from texsyn.models.singan import Singan
 from texsyn.training import of, under
 
 LOSS = LOSSES["wasserstein"]
@@ -112,9 +122,7 @@ class SingleImage:
         self.made: Tensor | None = None
         stale, keeps = config.compat == "official", self.config.one_gradient or config.compat == "official"
         players = {
-            "d": Player(
-                self.critic, self._adam([(1.0, list(self.critic.parameters()))], stale), self._rate, stale=stale
-            ),
+            "d": Player(self.critic, self._adam([(1.0, [*self.critic.parameters()])]), self._rate),
             "g": Player(self.generator, self._adam(self._groups(), stale), self._rate, stale=stale),
         }
         updates = {"n_updates": config.g_turns} if config.one_gradient else {"repeats": config.g_turns}
