@@ -16,8 +16,8 @@ CHEAP = {
     "texto": {"passes": 3},
     "texto-endless": {"endless": True, "training_factor": 2, "samples_per_atom": 4},
     "gotex-net": {"steps": 2, "batch": 1, "crop": 16, "n_levels": 3, "channels": 4, "max_atoms": 50, "n_samples": 64},
-    "singan": {"steps": 1, "d_turns": 1, "g_turns": 1, "channels": 4, "max_side": 40, "factor": 0.6},
-    "singan-endless": {"steps": 1, "d_turns": 1, "channels": 4, "max_side": 40, "factor": 0.6, "endless": True},
+    "singan": {"steps": 4, "learning_rate": 0.1, "channels": 4, "max_side": 40},
+    "singan-endless": {"steps": 4, "learning_rate": 0.1, "channels": 4, "max_side": 40, "endless": True},
     "sgan": {"steps": 2, "batch": 1, "cells": 2, "n_layers": 3, "channels": 4, "max_channels": 8},
     "psgan": {"steps": 2, "batch": 1, "cells": 2, "n_layers": 3, "channels": 4, "max_channels": 8},
 }
