@@ -8,7 +8,8 @@ Departures: pictures need not have the exemplar's size, and come out with their 
 own pixels. Drawings can be given the exemplar's colours; the released code trains a scale anew on few colours instead.
 What is enlarged is never shrunk first, and shrunk again is what it was: after each step, what has drifted is put back
 (Irani and Peleg 1991, "Improving resolution by image registration"), without which detail that piles up hides the
-picture: on gravel, 4 times, it brought the distance of patches from 2.16 to 0.92, where cubic resampling has 1.60.
+picture: twice as large, gravel is 0.17 away from the truth in its patches so, 0.48 without and 0.52 by cubic
+resampling; four times, where its stones look like nothing small, 0.92, 2.06 and 1.60 (benchmarks/bench_upscale.py).
 """
 
 from __future__ import annotations
