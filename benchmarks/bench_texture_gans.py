@@ -16,7 +16,8 @@ What a whole schedule costs, 2000 steps a scale, is summed up from its scales. P
 convolutions that others' code was counted at.
 
 *race*: paper and fast on an exemplar of 96x96, cut to the same CPU seconds: a trial says what a step costs at each
-scale, and all scales get as many steps as fit. Judged are four pictures of a fresh seed each against the exemplar, by
+scale, and all scales get as many steps as fit; the records have the seconds that it took then, which a busy machine
+moves by a quarter, and the FLOPs, which it does not. Judged are four pictures of a fresh seed each against the exemplar, by
 rSiFID and the patch distance, which need no weights; the first line is another crop of the same photograph.
 """
 
