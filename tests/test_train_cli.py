@@ -392,3 +392,21 @@ def test_models_that_are_none_are_refused(run: Run) -> None:
     for path, word in (("cut.texsyn", "cut.texsyn"), ("s.png", "s.png"), ("none", "none")):
         refused(run("sample", path, "-o", "out.png"), 3, word)
     assert not Path("out.png").exists()
+
+
+def test_a_stack_is_trained_as_one_picture_and_resumed_as_that_stack_only(run: Run) -> None:
+    save(load(texture(40, 48, 1)), "rock_height.png")
+    save(load(255 - texture(40, 48, 3)), "rock_albedo.png")
+    settings = [part for one in TINY["psgan"] for part in ("--set", one)]
+    command = ["train", "--maps", "rock_*.png", "--method", "psgan", *settings, "--folder", "run", "--seed", "3"]
+    assert run(*command, "--steps", "2", "-o", "m.texsyn").code == 0
+    assert run("sample", "m.texsyn", "--size", "30x20", "-o", "big_{name}").code == 0
+    assert [load(f"big_rock_{name}.png").pixels.shape for name in ("albedo", "height")] == [(20, 30, 3), (20, 30, 1)]
+    other = run("train", "s.png", "--folder", "run", "--method", "psgan", *settings, "--resume", "-o", "o.texsyn")
+    assert (other.code, Path("o.texsyn").exists()) == (3, False)
+    assert "exemplar" in other.err
+    refused = run("train", "--maps", "rock_*.png", "--method", "singan", "-o", "o.texsyn")
+    assert refused.code == 2
+    assert "takes one picture" in refused.err
+    assert run("train", "s.png", "rock_height.png", "-o", "o.texsyn").code == 2
+    assert run("train", "-o", "o.texsyn").code == 2

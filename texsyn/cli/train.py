@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +29,7 @@ from texsyn.cli.commands import (
 )
 from texsyn.cli.files import checked
 from texsyn.cli.progress import Remaining, clock
+from texsyn.cli.synth import _sources
 from texsyn.cli.talk import Talk
 from texsyn.images import Picture, Size, check_path
 from texsyn.models import METHODS
@@ -42,7 +43,12 @@ SHEET_SIDE = 256  #: at most, of each picture on the sheets that show how far a 
 
 
 @texsyn.command(short_help="Train a network on the texture of IMAGE.")
-@click.argument("image", metavar="IMAGE|-")
+@click.argument("images", metavar="IMAGE|-", nargs=-1)
+@click.option(
+    "--maps", metavar="FILE", multiple=True,
+    help="A map of a stack, instead of IMAGE, of sgan and psgan; repeatable, and a pattern such as 'rock_*.png' names "
+    "several. They are learned as one picture.",
+)  # fmt: skip
 @click.option("-o", "--output", required=True, metavar="MODEL", help="Model file to write, e.g. rock.texsyn.")
 @click.option("--overwrite", is_flag=True, help="Replace the output, and a run in --folder; refused otherwise.")
 @click.option(
@@ -83,7 +89,8 @@ SHEET_SIDE = 256  #: at most, of each picture on the sheets that show how far a 
 @_device
 @_talk
 def train(
-    image: str,
+    images: tuple[str, ...],
+    maps: tuple[str, ...],
     output: str,
     overwrite: bool,
     method: str,
@@ -110,6 +117,7 @@ def train(
 
     \b
     texsyn train rock.png -o rock_net.texsyn --steps 2000 --folder rock_run
+    texsyn train --maps 'rock_*.png' --method psgan -o rock_net.texsyn
     texsyn sample rock_net.texsyn --size 1280x768 -o rock_net.png
     """
     talk = Talk(as_json, quiet, verbose, None)
@@ -118,10 +126,14 @@ def train(
     if resume and folder is None:
         raise Misuse("--resume: needs the --folder of the run")
     check_path(output, overwrite=overwrite)
-    exemplar = load_exemplar(image, talk)
+    if len(images) > 1:
+        raise Misuse(f"IMAGE: takes one picture, got {', '.join(images)}; the maps of a stack go with --maps")
+    given_maps = [load_exemplar(one, talk) for one in _sources(images, maps)]
+    exemplar = given_maps[0]
     from texsyn.models.base import Watch, model_class
-    from texsyn.synthesis import configure, fresh_seed, resolve_device, with_recipe
+    from texsyn.synthesis import as_stacks, configure, fresh_seed, plan, resolve_device, with_recipe
     from texsyn.training import Run, read_config
+    from texsyn.wishes import Wishes
 
     _load_method(method, talk)
     given = _parse_settings(settings)
@@ -137,21 +149,24 @@ def train(
     seed = fresh_seed() if seed is None else seed
     where = checked("--device", resolve_device, device)
     cls: Any = model_class(method)
-    cls(exemplar, config, where)  # refuses what it cannot learn, before anything is said or made
-    need = require_training_memory(cls, exemplar, config, where)
+    stacks = as_stacks(None if maps else exemplar, given_maps if maps else None)
+    job = checked("--maps", plan, stacks, Wishes(), method, config)
+    subject = exemplar if job.material.plain else job.material
+    cls(subject, config, where)  # refuses what it cannot learn, before anything is said or made
+    need = require_training_memory(cls, subject, config, where)
     if folder is not None:
-        about = about_run(method, config, exemplar, seed)
+        about = about_run(method, config, given_maps, seed)
         judge = weight_free_scores(exemplar) if scores else None
         run = Run(
             Path(folder), about, resume=resume, overwrite=overwrite, save_every=save_every, sample_every=sample_every,
             scores=judge, sample=sheet(exemplar),
         )  # fmt: skip
     limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
-    talk.say(f"{method}: {cls.n_steps(exemplar, config)} steps{limit} on {where}, {need}")
+    talk.say(f"{method}: {cls.n_steps(subject, config)} steps{limit} on {where}, {need}")
     began = time.monotonic()
     with talk.line, _asked_to_stop() as stop, in_our_words(method):
         watch = Watch(Report(talk, _quicker(cls, recipe) if where == "cpu" else None), stop)
-        model, outcome = cls.train(exemplar, config, seed=seed, device=where, watch=watch, run=run)
+        model, outcome = cls.train(subject, config, seed=seed, device=where, watch=watch, run=run)
         model.save(output, overwrite=overwrite)
     n_bytes, seconds = Path(output).stat().st_size, time.monotonic() - began
     talk.result(
@@ -163,7 +178,7 @@ def train(
         raise Stopped(stop.signum)
 
 
-def require_training_memory(cls: Any, exemplar: Picture, config: Any, device: str) -> str:
+def require_training_memory(cls: Any, exemplar: Any, config: Any, device: str) -> str:
     """What memory the training will need, about, in words. Raises MemoryError where there is less."""
     from texsyn.recipes import memory_needed
     from texsyn.synthesis import free_memory
@@ -274,10 +289,11 @@ def weight_free_scores(exemplar: Any) -> Callable[[Any, int], dict[str, float]] 
     return scores
 
 
-def about_run(method: str, config: Any, exemplar: Any, seed: int) -> dict[str, Any]:
+def about_run(method: str, config: Any, maps: Sequence[Picture], seed: int) -> dict[str, Any]:
     """What makes two runs the same one. How long they may take does not."""
     kept = {key: value for key, value in dataclasses.asdict(config).items() if key != "max_minutes"}
-    return {"method": method, "seed": seed, "exemplar": exemplar.sha256, "config": kept}
+    hashes = [one.sha256 for one in maps]
+    return {"method": method, "seed": seed, "exemplar": hashes if len(maps) > 1 else hashes[0], "config": kept}
 
 
 class _Stop:

@@ -201,7 +201,7 @@ class Sgan(Endless):
     def training_bytes(cls, exemplar: Picture, config: Any) -> int:
         """Activations of both networks, weights with their moments, and what torch keeps besides; fitted to peaks.
 
-        Within 10 % of those of nine trainings of 67 to 630 MiB on a CPU.
+        Within 11 % of those of nine trainings of 67 to 630 MiB on a CPU.
         """
         model = cls(exemplar, config or cls.config_type())
         c, design = model.config, model.design
