@@ -17,8 +17,9 @@ convolutions that others' code was counted at.
 
 *race*: paper and fast on an exemplar of 96x96, cut to the same CPU seconds: a trial says what a step costs at each
 scale, and all scales get as many steps as fit; the records have the seconds that it took then, which a busy machine
-moves by a quarter, and the FLOPs, which it does not. Judged are four pictures of a fresh seed each against the exemplar, by
-rSiFID and the patch distance, which need no weights; the first line is another crop of the same photograph.
+moves by a quarter, and the FLOPs, which it does not. Judged are four pictures of a fresh seed each against the
+exemplar, by rSiFID and the patch distance, which need no weights; the first line is another crop of the photograph.
+Look at the sheet as well: both scores punish pale pictures more than shapes that are wrong.
 """
 
 from __future__ import annotations
