@@ -438,6 +438,14 @@ def test_pictures_are_drawn_with_the_averaged_weights() -> None:
         assert torch.equal(drawn, now["generator.layers.2.weight"]) == (not average)
 
 
+def test_learning_rates_fall_to_the_share_that_is_left_or_stay() -> None:
+    for last, wanted in ((0.25, [1.0, 0.625, 0.25]), (1.0, [1.0, 1.0, 1.0])):
+        training = SpatialTraining(Sgan(stripes(), replace(SMALL, steps=1000, last_rate=last)), seed=0)
+        for player in training.players.values():
+            assert [player.rate(i) for i in (20, 500, 1000)] == pytest.approx(wanted, abs=0.002)
+    assert training.players["critic"].rate(0) == 1
+
+
 @pytest.mark.parametrize("border", ["none", "zero"])
 @pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
 def test_made_pictures_have_the_size_of_the_crops(border: str, upsampling: str) -> None:
@@ -629,7 +637,7 @@ def test_settings_out_of_range_are_refused_by_name() -> None:
         with pytest.raises(ValueError, match=f"{wrong}=0"):
             PsganConfig(**{wrong: 0})
     for name, value in (
-        ("learning_rate", 0.0), ("average", 1.0), ("max_minutes", -1.0), ("upsampling", "cubic"), ("border", "wrap"),
+        ("learning_rate", 0.0), ("last_rate", 0.0), ("average", 1.0), ("max_minutes", -1.0), ("upsampling", "cubic"), ("border", "wrap"),
         ("loss", "guess"), ("compat", "paper"), ("l2", -1.0), ("waves", -1), ("global_channels", -1),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=name):

@@ -19,6 +19,7 @@ from texsyn.gan.losses import LOSSES
 from texsyn.gan.spatial_networks import LayerWindow, Maker, SpatialCritic, SpatialGenerator
 from texsyn.gan.training import Adversarial, Phase, Player
 from texsyn.images import Picture, Region
+from texsyn.training import cosine
 
 if TYPE_CHECKING:
     from texsyn.models.sgan import Sgan
@@ -45,6 +46,13 @@ class Scene:
     l2: float
     average: float
     loss: str
+    steps: int
+    #: share of the learning rate that is left at the end of half a cosine; 1 keeps it as it is
+    last_rate: float
+
+    def rate(self, i: int) -> float:
+        """What step i multiplies learning rates by."""
+        return 1.0 if self.last_rate == 1 else cosine(i, self.steps, last=self.last_rate)
 
 
 class SpatialTraining(Adversarial):
@@ -56,8 +64,8 @@ class SpatialTraining(Adversarial):
         device = self.scene.x.device
         self.maker, self.critic = of.new_maker(random).to(device), SpatialCritic(of.design, random).to(device)
         players = {
-            "critic": Player(self.critic, self._adam(self.critic)),
-            "maker": Player(self.maker, self._adam(self.maker), average=self.scene.average),
+            "critic": Player(self.critic, self._adam(self.critic), self.scene.rate),
+            "maker": Player(self.maker, self._adam(self.maker), self.scene.rate, self.scene.average),
         }
         phases = (Phase("critic", self.critic_terms), Phase("maker", self.maker_terms))
         super().__init__(players, phases, random)

@@ -68,6 +68,8 @@ class SganConfig:
     #: side of a training crop in cells; 2^n_layers pixels each, less 2^n_layers - 1 with a border of zeros
     cells: int = 8
     learning_rate: float = 0.0005
+    #: share of it that is left at the end of half a cosine; 1 keeps it as it is
+    last_rate: float = 0.1
     #: times the sum of squares of a network's weights
     l2: float = 1e-5
     #: share of the past in the running average of the weights that draws the pictures, 0 for none
@@ -89,6 +91,8 @@ class SganConfig:
             raise ValueError(f"kernel={self.kernel} should be 3, 5 or 7")
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate={self.learning_rate} should be above 0 and at most 1")
+        if not 0 < self.last_rate <= 1:
+            raise ValueError(f"last_rate={self.last_rate} should be above 0 and at most 1")
         if not 0 <= self.l2 <= 1:
             raise ValueError(f"l2={self.l2} should be from 0 to 1")
         if not 0 <= self.average < 1:
@@ -152,7 +156,7 @@ class Sgan(Endless):
         "paper": {
             "n_layers": 5, "channels": 64, "max_channels": 512, "local_channels": 100, "upsampling": "transposed",
             "border": "zero", "steps": 2500, "batch": 64, "cells": 9, "learning_rate": 0.0005, "l2": 1e-5,
-            "average": 0.0,
+            "average": 0.0, "last_rate": 1.0,
         },
     }  # fmt: skip
 
@@ -224,7 +228,7 @@ class Sgan(Endless):
         c = self.config
         return Scene(
             self.x.to(self.device), c.crop, c.cells, c.border == "zero", c.batch, c.learning_rate, c.l2, c.average,
-            c.loss,
+            c.loss, c.steps, c.last_rate,
         )  # fmt: skip
 
     @property
@@ -304,7 +308,7 @@ class Psgan(Sgan):
         "paper": {
             "n_layers": 5, "channels": 64, "max_channels": 512, "local_channels": 30, "global_channels": 60,
             "waves": 3, "upsampling": "transposed", "border": "zero", "steps": 50000, "batch": 25, "cells": 6,
-            "learning_rate": 0.0002, "l2": 1e-8, "average": 0.0,
+            "learning_rate": 0.0002, "l2": 1e-8, "average": 0.0, "last_rate": 1.0,
         },
     }  # fmt: skip
 
