@@ -638,7 +638,8 @@ def test_settings_out_of_range_are_refused_by_name() -> None:
             PsganConfig(**{wrong: 0})
     for name, value in (
         ("last_rate", 0.0), ("learning_rate", 0.0), ("average", 1.0), ("max_minutes", -1.0), ("upsampling", "cubic"),
-        ("border", "wrap"), ("loss", "guess"), ("compat", "paper"), ("l2", -1.0), ("waves", -1), ("global_channels", -1),
+        ("border", "wrap"), ("loss", "guess"), ("compat", "paper"), ("l2", -1.0), ("waves", -1),
+        ("global_channels", -1),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=name):
             PsganConfig(**{name: value})
