@@ -1,9 +1,10 @@
-"""Makes the contact sheets of README.md's sections "For artists" and "Methods": what went in, what came out, a failure.
+"""Makes the contact sheets of README.md's sections for artists, on methods, on networks: inputs, outputs, a failure.
 
-    python docs/make_artist_pictures.py [maps fill numbers mix style variety gotex]
+    python docs/make_artist_pictures.py [maps fill numbers mix style variety gotex networks]
 
-All exemplars are formulas or pictures that come with scikit-image: brick, gravel, grass, camera, chelsea (CC0), and
-text (public domain). The grey ones are tinted by a formula where colour tells more.
+"networks" trains five networks, half an hour of one core in all, and keeps them in docs/networks/ for the next time.
+All exemplars are formulas or pictures that come with scikit-image: brick, gravel, grass, camera, chelsea (CC0),
+text (public domain), and ihc (no known restrictions). The grey ones are tinted by a formula where colour tells more.
 """
 
 import sys
@@ -15,7 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import texsyn
-from texsyn.images import load
+from texsyn.images import Size, load
+from texsyn.manipulation import harmonise, paint
 
 GAP, LINE = 8, 18  # pixels between panels, and of a caption
 QUALITY = 85
@@ -256,8 +258,54 @@ def gotex() -> Iterator[Row]:
     ]
 
 
+# --------------------------------------------------------------------------------------------------------- networks
+
+
+def learned(method: str, exemplar: str, **settings: Any) -> Any:
+    """The model that `texsyn train EXEMPLAR --method METHOD --seed 0` makes."""
+    path = Path(__file__).with_name("networks") / f"{method}_{exemplar.split(':')[1]}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        texsyn.fit(exemplar, method, seed=0, device="cpu", **settings).save(path)
+    return texsyn.load(path)
+
+
+def networks() -> Iterator[Row]:
+    """What networks learn, one look passing into another, what singan does to pictures; and bricks that melt."""
+
+    def drawn(model: Any, width: int, *, tile: str = "none") -> np.ndarray:
+        pixels: np.ndarray = model.synthesise(Size(176, width), seed=1, tile=tile).pixels
+        return pixels
+
+    grass, gravel, brick = (f"skimage:{name}" for name in ("grass", "gravel", "brick"))
+    yield [
+        ("in: a part of 512x512", load(grass).pixels[:176, :176]), ("sgan", drawn(learned("sgan", grass), 240)),
+        ("in: a part", load(gravel).pixels[:176, :176]),
+        ("sgan, a tile twice", np.tile(drawn(learned("sgan", gravel), 128, tile="x"), (1, 2, 1))),
+    ]  # fmt: skip
+    looks, stones = learned("psgan", gravel), learned("singan", f"{gravel}:256")
+    yield [
+        ("psgan, --morph 3,7", drawn(looks.morphed([3, 7], Size(176, 480)), 480)),
+        ("singan, of 128x128", drawn(stones, 240)),
+        ("sgan: bricks melt", drawn(learned("sgan", brick), 128)),
+    ]
+    tissue = learned("singan", "skimage:ihc:256", endless=False)
+    scene = tissue.to_pixels(tissue.reals()[-1])
+    pasted, mask = scene.copy(), disc(scene.shape[:2], (64, 64, 24))
+    pasted[40:88, 40:88] = np.floor(0.8 * scene[80:128, 80:128][::-1] + 10).astype(np.uint8)
+    pasted[~mask] = scene[~mask]
+    y, x = np.mgrid[:128, :192]
+    stripe = np.abs(y - 64 - 20 * np.sin(x / 20)) < 24
+    sketch = np.where(stripe[..., None], (225, 215, 222), (165, 120, 75)).astype(np.uint8)
+    yield [
+        ("in", scene), ("singan", tissue.synthesise(Size(128, 200), seed=1).pixels), ("pasted", pasted),
+        ("harmonise", harmonise(tissue, load(pasted), mask).pixels),
+        ("sketch", sketch), ("paint, --colours 5", paint(tissue, load(sketch), scale=2, colours=5).pixels),
+    ]  # fmt: skip
+
+
 SHEETS: dict[str, Callable[[], Iterator[Row]]] = {
-    f.__name__: f for f in (maps, fill, numbers, mix, style, variety, gotex)
+    f.__name__: f for f in (maps, fill, numbers, mix, style, variety, gotex, networks)
 }
 if __name__ == "__main__":
     for name in sys.argv[1:] or SHEETS:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,48 @@ def test_readmes_commands_for_artists_run(artists_folder: Path, monkeypatch: pyt
         for name in named:
             load(name)
     assert load("big_height.png").pixels.dtype == np.uint16
+
+
+#: that trainings of the README take a second; their pictures are bad
+QUICK = {
+    "sgan": ["batch=1", "cells=2", "n_layers=3", "channels=4", "max_channels=8", "steps=2"],
+    "psgan": ["batch=1", "cells=2", "n_layers=3", "channels=4", "max_channels=8", "steps=2"],
+    "singan": ["d_turns=1", "g_turns=1", "channels=4", "min_side=20", "max_side=30", "steps=2"],
+}
+
+
+def test_readmes_commands_for_networks_run(
+    artists_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line as it stands, with networks that hardly learn; every output is there afterwards."""
+    from click.testing import CliRunner
+
+    from texsyn.cli.commands import texsyn
+
+    shutil.copytree(artists_folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for name, source in {
+        "scene": "garden",
+        "pasted": "garden",
+        "moved": "garden",
+        "where": "hole",
+        "sketch": "garden",
+    }.items():
+        shutil.copy(f"{source}.png", f"{name}.png")
+    section = README.partition("\n## Networks trained on one picture\n")[2].partition("\n## ")[0]
+    lines = [line for block in re.findall(r"```\n(.+?)```", section, re.S) for line in block.splitlines()]
+    assert {shlex.split(line)[1] for line in lines} >= {"train", "sample", "animate", "harmonise", "paint", "upscale"}
+    for line in lines:
+        words = shlex.split(re.sub(r"--size \S+", "--size 40x30", line))
+        method = {"train": words[words.index("--method") + 1] if "--method" in words else "", "upscale": "singan"}.get(
+            words[1]
+        )
+        quick = [word for one in QUICK.get(method or "", []) for word in ("--set", one)]
+        quick += ["--frames", "4"] if words[1] == "animate" else []
+        before = set(os.listdir())
+        done = CliRunner().invoke(texsyn, [*words[1:], *quick, "--quiet"])
+        assert done.exit_code == 0, f"{line}: {done.output}"
+        assert fnmatch.filter(set(os.listdir()) - before, re.sub(r"{\w+}", "*", words[words.index("-o") + 1])), line
 
 
 def test_readmes_table_of_methods_is_the_table_of_models() -> None:
