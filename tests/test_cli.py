@@ -146,7 +146,8 @@ def smaller(command: str) -> list[str]:
     """A command of the help, at sizes for a test."""
     command = re.sub(r"\b[0-9]+x[0-9]+\b", "24x20", command).replace(":256", ":48").replace("rock_big.png", "big.png")
     if command.startswith("texsyn train"):
-        command += " --steps 2" + "".join(f" --set {s}" for s in SETTINGS["gotex-net"])
+        named = re.search(r"--method (\S+)", command)
+        command += " --steps 2" + "".join(f" --set {s}" for s in SETTINGS[named[1] if named else "gotex-net"])
     if command.startswith("texsyn upscale") and "--model" not in command:
         command += "".join(f" --set {s}" for s in SETTINGS["singan"])
     if command.startswith("texsyn animate"):
@@ -156,7 +157,7 @@ def smaller(command: str) -> list[str]:
 
 def test_every_example_in_the_help_works(run: Run, rock: Path) -> None:
     pictures = ("rock", "rock_albedo", "rock_normal", "rock_roughness", "moss", "stone", "other_rock", "sketch")
-    for name in (*pictures, "pasted", "moved", "where"):
+    for name in (*pictures, "pasted", "moved", "where", "wall_albedo", "wall_normal"):
         shutil.copy(rock, f"{name}.png")
     assert run("train", rock, *method("singan"), "-o", "scene.safetensors").code == 0
     for ending in ("npy", "tif"):

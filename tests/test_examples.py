@@ -176,16 +176,10 @@ def test_readmes_commands_for_networks_run(
 
     from texsyn.cli.commands import texsyn
 
-    shutil.copytree(artists_folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    for name, source in {
-        "scene": "garden",
-        "pasted": "garden",
-        "moved": "garden",
-        "where": "hole",
-        "sketch": "garden",
-    }.items():
-        shutil.copy(f"{source}.png", f"{name}.png")
+    for name, source in {"gravel": "gravel", "rock_albedo": "rock_albedo", "rock_rough": "rock_rough", "where": "hole",
+                         **dict.fromkeys(("scene", "pasted", "moved", "sketch"), "garden")}.items():  # fmt: skip
+        shutil.copy(artists_folder / f"{source}.png", f"{name}.png")
     section = README.partition("\n## Networks trained on one picture\n")[2].partition("\n## ")[0]
     lines = [line for block in re.findall(r"```\n(.+?)```", section, re.S) for line in block.splitlines()]
     assert {shlex.split(line)[1] for line in lines} >= {"train", "sample", "animate", "harmonise", "paint", "upscale"}

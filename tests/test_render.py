@@ -349,8 +349,10 @@ for old in (False, True):  # with nothing and with an old file in the output's p
         # for an instant a folder that is replaced by another one has neither at its place
         assert not out.exists() or content(out) in (whole, older), "half an output"
         assert out.exists() or not old or ending == ".zarr"
+        # killed behind the last step of all, it leaves nothing to resume, and says so
+        complete = [p.name for p in folder.iterdir()] == [out.name] and content(out) == whole
         _, status = os.waitpid(forked(resume=True, **options), 0)
-        assert status == 0, (n, status)
+        assert status == 0 or (complete and not old), (n, status)
         assert content(out) == whole, n
         assert [p.name for p in folder.iterdir()] == [out.name], n
         clear()

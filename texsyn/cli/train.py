@@ -117,7 +117,7 @@ def train(
 
     \b
     texsyn train rock.png -o rock_net.texsyn --steps 2000 --folder rock_run
-    texsyn train --maps 'rock_*.png' --method psgan -o rock_net.texsyn
+    texsyn train --maps 'wall_*.png' --method psgan -o wall_net.texsyn
     texsyn sample rock_net.texsyn --size 1280x768 -o rock_net.png
     """
     talk = Talk(as_json, quiet, verbose, None)
