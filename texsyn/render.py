@@ -288,7 +288,7 @@ def plan(
     if not model.local:
         raise ValueError(
             f"this {model.method} model makes whole pictures only and has no windows; endless ones have "
-            "(not those of gotex and random-phase, nor any with endless=false)"
+            "(texsyn fit makes them, but not by gotex or random-phase, nor with endless=false)"
         )
     if isinstance(size, Region) and tile != "none":
         raise ValueError(f"tile={tile!r} needs a size after which the picture repeats, beside the region")

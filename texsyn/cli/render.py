@@ -119,7 +119,7 @@ def render(
     if not model.local:
         raise InputError(
             f"{model_file}: this {model.method} model makes whole pictures only; an endless one can be rendered "
-            "(those of gotex and random-phase are not, nor any with endless=false)"
+            "(texsyn fit makes one, but not by gotex or random-phase, nor with endless=false)"
         )
     from texsyn.render import plan as make_plan
 
