@@ -116,6 +116,14 @@ def test_a_folder_is_replaced_whole_and_never_what_is_no_frame(tmp_path: Path) -
     with pytest.raises(OutputError, match=r"holds thesis\.txt beside frames"):
         save_animation(frames(1), walk, overwrite=True)
     assert len(os.listdir(walk)) == 3
+    (walk / "thesis.txt").rename(walk / "frame_by_frame.txt")
+    with pytest.raises(OutputError, match=r"holds frame_by_frame\.txt beside frames"):
+        save_animation(frames(1), walk, overwrite=True)
+    (walk / "frame_by_frame.txt").unlink()
+    (walk / "frame_0003.png").mkdir()
+    with pytest.raises(OutputError, match=r"holds frame_0003\.png beside frames"):
+        save_animation(frames(1), walk, overwrite=True)
+    assert len(os.listdir(walk)) == 3
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="is a file"):
         save_animation(frames(1), tmp_path / "file", overwrite=True)
@@ -137,6 +145,12 @@ def test_nothing_is_left_of_an_animation_that_breaks_off(tmp_path: Path, name: s
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_the_slowest_speed_can_be_written(tmp_path: Path, name: str) -> None:
+    save_animation(frames(2), tmp_path / name, fps=0.01)
+    assert read(tmp_path / name)[1] == [100_000, 100_000]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
@@ -144,8 +158,9 @@ def test_nothing_is_left_of_an_animation_that_breaks_off(tmp_path: Path, name: s
         ("a.gif", {"dtype": "float32"}, "gif does not hold float32 values; give a name without an ending"),
         ("a.webp", {"mode": "multi"}, "webp does not hold pictures of mode multi"),
         ("a.mp4", {"mode": "RGBA"}, "mp4 does not hold alpha"),
-        ("a.gif", {"fps": 60}, r"fps=60 should be above 0 and, for gif, at most 50"),
-        ("walk", {"fps": 0}, "fps=0 should be above 0"),
+        ("a.gif", {"fps": 60}, r"fps=60 should be from 0\.01 to, for gif, 50"),
+        ("walk", {"fps": 0}, r"fps=0 should be from 0\.01"),
+        ("a.webp", {"fps": 1e-9}, r"fps=1e-09 should be from 0\.01"),
     ],
 )
 def test_what_a_format_does_not_hold_is_refused_first(name: str, options: dict[str, object], words: str) -> None:

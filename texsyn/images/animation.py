@@ -12,6 +12,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from texsyn.images.saving import check_path, save, write_atomically
 
 KINDS = {".gif": "gif", ".webp": "webp", ".mp4": "mp4", "": "folder"}
 ACCEPTED = ".gif, .webp, .mp4, or a name without an ending for a folder of pictures"
+SLOWEST = 0.01  # frames a second: files count hundredths or thousandths, in few bytes
 FASTEST = {"gif": 50.0, "webp": 1000.0, "mp4": 240.0, "folder": 1000.0}  # frames a second; GIF counts hundredths
 LONGEST = {"gif": 65535, "webp": 16383, "mp4": 8192, "folder": 2**31 - 1}  # side in pixels
 MISSING = "MP4 needs a further package: pip install 'texsyn[video]', or write .webp, .gif or a folder of pictures"
@@ -66,8 +68,8 @@ for a folder of pictures
         raise ValueError(f"{shown}: {kind} does not hold {what}; give a name without an ending for a folder of them")
     if kind == "mp4" and mode in ("LA", "RGBA"):
         raise ValueError(f"{shown}: mp4 does not hold alpha; use .webp, .gif or a name without an ending for a folder")
-    if not 0 < fps <= FASTEST[kind]:
-        raise ValueError(f"{shown}: fps={fps:g} should be above 0 and, for {kind}, at most {FASTEST[kind]:g}")
+    if not SLOWEST <= fps <= FASTEST[kind]:
+        raise ValueError(f"{shown}: fps={fps:g} should be from {SLOWEST:g} to, for {kind}, {FASTEST[kind]:g}")
     if size is not None and max(size.height, size.width) > LONGEST[kind]:
         raise ValueError(f"{shown}: {kind} holds sides up to {LONGEST[kind]} pixels, not {size}; use a folder")
     if kind == "mp4" and importlib.util.find_spec("av") is None:
@@ -224,10 +226,13 @@ def _check_folder(path: Path, shown: str, overwrite: bool) -> None:
         names = os.listdir(path)
         if names and not overwrite:
             raise OutputExists(f"{shown}: exists; ask for overwriting to replace it")
-        if others := sorted(name for name in names if not name.startswith("frame_")):
+        if others := sorted(name for name in names if not _FRAME.fullmatch(name) or not (path / name).is_file()):
             raise OutputError(f"{shown}: holds {printable(others[0])} beside frames, so it is not replaced")
     elif os.path.lexists(path):
         raise OutputError(f"{shown}: is a file; give the name of a folder, or one that ends in .gif, .webp or .mp4")
+
+
+_FRAME = re.compile(r"frame_\d{4,}\.(png|tif)")
 
 
 def _save_folder(
