@@ -155,8 +155,14 @@ def test_what_cannot_be_put_in_is_refused() -> None:
         harmonise(model, picture, ~np.ones((30, 40), bool))
     with pytest.raises(InputError, match=r"a mask of .*39, 30.* pixels does not fit"):
         harmonise(model, picture, np.ones((30, 39), bool))
-    with pytest.raises(InputError, match="has 1 channels, and the model's pictures 3"):
-        paint(model, exemplar(1))
+    for colours in (0, 3):
+        with pytest.raises(InputError, match="has 1 channels, and the model's pictures 3"):
+            paint(model, exemplar(1), colours=colours)
+        with pytest.raises(InputError, match="has 4 channels, and the model's pictures 3"):
+            paint(model, exemplar(4), colours=colours)
+    for softness in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"softness=.* should be 0 or more"):
+            harmonise(model, picture, centre(), softness=softness)
     with pytest.raises(InputError, match="values that are floats, and the model's exemplar has integers"):
         paint(model, exemplar(3, "float32"))
 
@@ -337,7 +343,7 @@ def run(
     return call
 
 
-def test_animate(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_animate(run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     walk = ("animate", "m.safetensors", "--frames", 4, "--fps", 20, "--seed", 3)
     code, _, err = run(*walk, "--loop", "-o", "a.webp")
     assert code == 0, err
@@ -364,11 +370,15 @@ def test_animate(run: Callable[..., tuple[int, str, str]]) -> None:
         ("'.avi' is not known", "-o", "a.avi"),
         ("--start-scale: start_scale=9 should be from 0, the coarsest, to 4", "-o", "b.gif", "--start-scale", 9),
         ("alpha=0 should be from 0.01", "-o", "b.gif", "--loop", "--alpha", 0),
-        ("fps=80 should be above 0 and, for gif, at most 50", "-o", "b.gif", "--fps", 80),
+        ("fps=80 should be from 0.01 to, for gif, 50", "-o", "b.gif", "--fps", 80),
     ):
         code, out, err = run(*walk, *more)
         assert (code, out) == (2, "")
         assert words in err.splitlines()[-1]
+    monkeypatch.setattr("texsyn.synthesis.free_memory", lambda: 2**31)
+    code, _, err = run(*walk, "--frames", 100_000, "--size", "100x100", "-o", "b.gif")
+    assert (code, len(err.splitlines())) == (4, 1)
+    assert "100000 frames of 100x100 need about 5.6 GiB and 2.0 GiB are free" in err
     assert sorted(os.listdir()) == ["a.webp", "m.safetensors", "mask.png", "s.png", "walk"]
 
 
@@ -409,6 +419,7 @@ def test_harmonise_and_edit(run: Callable[..., tuple[int, str, str]], verb: str)
     for code, words, *args in (
         (2, "--scale: scale=5 should be from 1", *put, "--scale", 5),
         (2, "exists", *put[:5], "-o", "a.png"),
+        (2, "--softness: nan should be from 0", *put, "--softness", "nan"),
         (3, "mask is black", *put[:3], "--mask", "black.png"),
         (3, "--mask wide.png has 41x30", *put[:3], "--mask", "wide.png"),
         (3, "grey.png: has 1 channels", verb, "m.safetensors", "grey.png", "--mask", "mask.png"),
@@ -449,11 +460,15 @@ def test_upscale_trains_its_own_pyramid_or_takes_one(run: Callable[..., tuple[in
     for words, *more in (
         ("--model: is trained already", "--model", "m.safetensors", "--steps", 2),
         ("--factor", "--factor", 1),
+        ("--factor: nan should be above 1", "--factor", "nan"),
         ("--set", "--set", "colour=3"),
     ):
         code, _, err = run("upscale", "s.png", "-o", "c.png", *more)
         assert code == 2
         assert words in err.splitlines()[-1]
+    save(load(np.full((30, 40, 3), 7, np.uint8)), "flat.png")
+    code, _, err = run("upscale", "flat.png", "-o", "c.png")
+    assert (code, len(err.splitlines())) == (3, 1)
     assert not Path("c.png").exists()
 
 

@@ -55,7 +55,8 @@ def harmonise(
 
     scale: from 1 to N; None for N - 2, which keeps shapes. dilation and softness: pixels, at the training's resolution,
     by which the mask grows and over which it fades out; beyond that the picture keeps its pixels. Raises InputError for
-    a picture of other channels or numbers than the exemplar's and for an empty mask, ValueError for a wrong scale.
+    a picture of other channels or numbers than the exemplar's and for an empty mask, ValueError for a wrong scale,
+    dilation or softness.
     """
     n = check_scale(model, fine(model) if scale is None else scale)
     return _blended(model, picture, mask, n, seed, dilation, softness)
@@ -95,6 +96,7 @@ def paint(
     of its pixels the nearest. Raises as harmonise().
     """
     n = check_scale(model, coarse(model) if scale is None else scale)
+    _values(model, drawing)  # refuses what does not fit, before its colours are compared
     if colours:
         drawing = in_colours_of(model.exemplar, drawing, colours)
     u = _values(model, drawing)
@@ -145,6 +147,8 @@ def _blended(
         raise InputError(f"a mask of {mask.shape[::-1]} pixels does not fit {picture.name}, which has {picture.size}")
     if not mask.any():
         raise InputError("the mask is black: there is nothing to change")
+    if dilation < 0 or not 0 <= softness < math.inf:
+        raise ValueError(f"dilation={dilation} and softness={softness:g} should be 0 or more")
     u = _values(model, picture)
     size = resolution(model, picture.size)
     white = torch.from_numpy(mask.astype(np.float32))[None, None].to(u.device)

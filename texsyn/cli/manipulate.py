@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -140,8 +141,10 @@ def animate(
     walk = checked("--loop", Walk, **{key: value for key, value in given.items() if value is not None})
     size = model.sizes[-1] if size_text is None else _size_of(size_text, model.exemplar)
     kind = {"mode": model.exemplar.mode, "dtype": model.exemplar.pixels.dtype, "size": size, "fps": fps}
-    checked("-o", check_animation, output, overwrite=overwrite, **kind)
+    form = checked("-o", check_animation, output, overwrite=overwrite, **kind)
     _require_memory(size, model.exemplar, model.method)
+    if form in ("gif", "webp"):
+        _require_room_for(walk.n_frames, size, model.exemplar.channels)
     seed, began = fresh_seed() if seed is None else seed, time.monotonic()
     recipe = {
         "schema": 1, "texsyn": __version__, "method": "animate", "settings": dataclasses.asdict(walk) | {"fps": fps},
@@ -157,6 +160,18 @@ def animate(
     talk.say(f"{output}: {walk.n_frames} frames of {size}, seed {seed}, {clock(seconds)}")
     for note in notes:
         talk.say(f"{output}: {note}")
+
+
+def _require_room_for(n: int, size: Size, channels: int) -> None:
+    """MemoryError where so many frames, which are all held at once and twice, do not fit."""
+    from texsyn.synthesis import free_memory
+
+    need, free = 2 * n * size.pixels * channels, free_memory()
+    if free is not None and need > free:
+        raise MemoryError(
+            f"{n} frames of {size} need about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
+            "give a name without an ending for a folder of pictures"
+        )
 
 
 # ------------------------------------------------------------------------------------------------- pictures put in
@@ -253,6 +268,9 @@ def _masked(
     softness: float,
     **options: Any,
 ) -> None:
+    if math.isnan(softness):
+        raise Misuse("--softness: nan should be from 0 to 10000")
+
     def work(model: Singan, picture: Picture, seed: int) -> tuple[Picture, dict[str, Any]]:
         from texsyn import manipulation
         from texsyn.cli.files import load_picture
@@ -363,6 +381,8 @@ def upscale(
     talk = Talk(as_json, quiet, verbose, output)
     if model_file is not None and (steps is not None or settings):
         raise Misuse("--model: is trained already; leave --steps and --set out")
+    if math.isnan(factor):
+        raise Misuse("--factor: nan should be above 1 and at most 64")
     picture = load_exemplar(image, talk)
     large = Size(round(picture.size.height * factor), round(picture.size.width * factor))
     (target,) = targets(output, image, picture, large, range(1), overwrite)
@@ -397,6 +417,7 @@ def _trained(
     if middle.size != picture.size:
         talk.say(f"{picture.name}: learned from its middle, {middle.size} pixels; --set max_side=N changes that")
     where = checked("--device", resolve_device, device)
+    Singan(middle, config, where)  # refuses what it cannot learn, before anything is said
     need = require_training_memory(Singan, middle, config, where)
     talk.say(f"singan: {Singan.n_steps(middle, config)} steps on {where}, {need}")
     with talk.line, in_our_words("singan"):
