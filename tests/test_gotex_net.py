@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -356,3 +357,19 @@ def test_an_interrupted_training_keeps_its_model(
     assert call("train", "s.png", "-o", "m.texsyn", "--steps", 50, "--seed", 5, *OPTIONS) == 130
     assert "stopped by the caller at step 3 of 50" in capsys.readouterr().err
     assert texsyn.load("m.texsyn").synthesise(Size(9, 9), seed=0).evidence[0]["steps"] == 3
+
+
+def test_values_beyond_the_range_are_counted_in_both_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(np.ndarray):
+        def __lt__(self, other: object) -> np.ndarray:  # type: ignore[override]
+            time.sleep(0.05)  # so that the blocks are counted at the same time
+            return np.asarray(self) < other  # type: ignore[operator, no-any-return]
+
+    class Plane:
+        @staticmethod
+        def window(region: Region) -> np.ndarray:
+            return np.full((region.height, region.width, 3), 2, np.float32).view(Slow)
+
+    model = GotexNet(stripes(), SMALL)
+    monkeypatch.setattr(model, "_blocks", lambda *unused: Plane)
+    assert model.synthesise(Size(4, 512), seed=0).evidence[0]["clipped"] == 1.0
