@@ -223,6 +223,24 @@ def test_the_sheet_shows_the_exemplar_and_three_pictures() -> None:
     assert [float(made.pixels[k, j, 0]) for k, j in ((0, 42), (258, 0), (258, 42))] == [0, 0.25, 0.5]
 
 
+def test_sheets_and_scores_compare_with_the_exemplar_as_it_is_learned(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from texsyn.cli import train
+    from texsyn.models.singan import Singan
+
+    seen: list[Picture] = []
+    monkeypatch.setattr(train, "weight_free_scores", lambda exemplar: seen.append(exemplar))
+    assert run("train", "s.png", "-o", "m.safetensors", "--folder", "run", *options("singan", "steps=1")).code == 0
+    model = texsyn.load("m.safetensors")
+    assert isinstance(model, Singan)
+    assert [model.exemplar.size, model.sizes[-1], seen[0].size] == [Size(40, 48), Size(25, 30), Size(25, 30)]
+    shrunk = model.to_pixels(model.reals()[-1])
+    np.testing.assert_array_equal(seen[0].pixels, shrunk)
+    (last,) = Path("run/samples").iterdir()
+    np.testing.assert_array_equal(load(last).pixels[:25, :30], shrunk)
+
+
 # ---- diverging
 
 

@@ -152,14 +152,14 @@ def train(
     stacks = as_stacks(None if maps else exemplar, given_maps if maps else None)
     job = checked("--maps", plan, stacks, Wishes(), method, config)
     subject = exemplar if job.material.plain else job.material
-    cls(subject, config, where)  # refuses what it cannot learn, before anything is said or made
+    seen = cls(subject, config, where).learned  # refuses what it cannot learn, before anything is said or made
     need = require_training_memory(cls, subject, config, where)
     if folder is not None:
         about = about_run(method, config, given_maps, seed)
-        judge = weight_free_scores(exemplar) if scores else None
+        judge = weight_free_scores(seen) if scores else None
         run = Run(
             Path(folder), about, resume=resume, overwrite=overwrite, save_every=save_every, sample_every=sample_every,
-            scores=judge, sample=sheet(exemplar),
+            scores=judge, sample=sheet(seen),
         )  # fmt: skip
     limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
     talk.say(f"{method}: {cls.n_steps(subject, config)} steps{limit} on {where}, {need}")

@@ -202,6 +202,13 @@ class Singan(Endless):
         return [_official(last, self._ratio ** (len(self.sizes) - 1 - k), size) for k, size in enumerate(self.sizes)]
 
     @property
+    def learned(self) -> Picture:
+        if self.sizes[-1] == self.exemplar.size:
+            return self.exemplar
+        pixels = self.to_pixels(self.reals()[-1])
+        return replace(self.exemplar, pixels=pixels, palette=None, indices=None, notes=())
+
+    @property
     def _ratio(self) -> float:
         """Of one scale's side to the next one's, where scales are geometric."""
         least = min(self.sizes[-1].height, self.sizes[-1].width)

@@ -57,6 +57,11 @@ class TrainedModel(TextureModel):
         """Memory that training takes at its peak beyond what the process weighs, about; None where nobody knows."""
         return None
 
+    @property
+    def learned(self) -> Picture:
+        """The exemplar at the scale at which it is learned and pictures come out."""
+        return self.exemplar
+
     @classmethod
     def fit(
         cls, exemplar: Picture, config: Any = None, *, seed: int = 0, device: str = "cpu", watch: Watch | None = None
@@ -111,7 +116,7 @@ class Endless(TrainedModel):
         blocks = self._blocks(seed, period_of(tile, size))
         maps = self.material.sheets[0].maps
         made = [np.empty((size.height, size.width, one.channels), one.pixels.dtype) for one in maps]
-        clipped = np.zeros(2, np.int64)
+        clipped: list[int] = []  # a number a block: adding to one number from two threads would lose some
         for top in range(0, size.height, BLOCK):
             watch.step(top / size.height, str(size))
             height = min(BLOCK, size.height - top)
@@ -120,13 +125,13 @@ class Endless(TrainedModel):
                 for left in range(first * BLOCK, min(last * BLOCK, size.width), BLOCK):
                     width = min(BLOCK, size.width - left)
                     values = blocks.window(Region(top, left, height, width))
-                    clipped[0] += int(((values < 0) | (values > 1)).sum())
+                    clipped.append(int(((values < 0) | (values > 1)).sum()))
                     for number, pixels in enumerate(made):
                         pixels[top : top + height, left : left + width] = self._pixels(values, number)
 
             share_rows(-(-size.width // BLOCK), 2, columns, least=1)
         watch.step(1.0, "done")
-        out = 0.0 if self.exemplar.pixels.dtype.kind == "f" else int(clipped[0]) / sum(one.size for one in made)
+        out = 0.0 if self.exemplar.pixels.dtype.kind == "f" else sum(clipped) / sum(one.size for one in made)
         evidence = {"level": 0, "size": str(size), "steps": self.steps, "clipped": round(out, 4)}
         return Synthesis(made[0], None, [evidence], tuple(made[1:]))
 
