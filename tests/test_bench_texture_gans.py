@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from texsyn.gan.losses import gradient_penalty
+from texsyn.gan.penalties import gradient_penalty
 from texsyn.images import Size, load
 from texsyn.models.base import make_config, model_class
 

@@ -20,7 +20,7 @@ from torch import Tensor
 import texsyn
 from texsyn import cubic
 from texsyn.cubic import eight_bits, resize
-from texsyn.gan.losses import gradient_penalty
+from texsyn.gan.penalties import gradient_penalty
 from texsyn.gan.single_image import SingleImage
 from texsyn.images import InputError, Picture, Region, Size, load
 from texsyn.models.base import Watch

@@ -25,7 +25,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from texsyn.gan.losses import LOSSES, gradient_penalty
+from texsyn.gan.losses import LOSSES
+from texsyn.gan.penalties import gradient_penalty
 from texsyn.gan.training import Adversarial, Phase, Player, Terms
 from texsyn.images import Picture, Size
 from texsyn.models.scale_networks import (
