@@ -241,6 +241,12 @@ def test_sheets_and_scores_compare_with_the_exemplar_as_it_is_learned(
     np.testing.assert_array_equal(load(last).pixels[:25, :30], shrunk)
 
 
+def test_a_run_of_another_method_is_not_resumed(run: Run) -> None:
+    assert run("train", "s.png", "-o", "m.safetensors", "--folder", "run", *options("sgan", "steps=1")).code == 0
+    done = run("train", "s.png", "-o", "n.safetensors", "--folder", "run", "--resume")
+    refused(done, 3, "run: holds a run of --method sgan, not of gotex-net")
+
+
 # ---- diverging
 
 

@@ -31,7 +31,7 @@ from texsyn.cli.files import checked
 from texsyn.cli.progress import Remaining, clock
 from texsyn.cli.synth import _sources
 from texsyn.cli.talk import Talk
-from texsyn.images import Picture, Size, check_path
+from texsyn.images import InputError, Picture, Size, check_path
 from texsyn.models import METHODS
 
 SCORED = 128  # side of the pictures that are scored while training
@@ -143,6 +143,8 @@ def train(
     run = None
     if resume:
         before = read_config(Path(str(folder)))
+        if before.get("method", method) != method:
+            raise InputError(f"{folder}: holds a run of --method {before['method']}, not of {method}")
         given = before["config"] | given
         seed = before["seed"] if seed is None else seed
     config = checked("--set", configure, method, given, whole=False)
