@@ -264,7 +264,7 @@ def test_the_walk_is_the_pages() -> None:
     z_rec = model.recorded(0, SIZE)
     steps = manipulation._walk(model, walk, 0, SIZE, seed=5)
     found = [next(steps) for _ in range(4)]
-    eps = [manipulation._eps(model, 0, SIZE, 5, t) for t in range(-1, 3)]
+    eps = [model.noise_of(5, 1024 * (t + 2))(0, SIZE) for t in range(-1, 3)]
     assert abs(float(eps[1].std()) - 1) < 0.1
     assert eps[1][0, 0].tolist() == eps[1][0, 2].tolist()
     assert eps[1].tolist() != eps[2].tolist()

@@ -24,10 +24,9 @@ import torch
 from torch import Tensor
 
 from texsyn.cubic import resize
-from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
+from texsyn.images import InputError, Picture, Size, from_unit, to_unit
 from texsyn.models.base import Watch
 from texsyn.models.singan import Singan, SinganConfig
-from texsyn.noise import NoiseField
 
 SOFTNESS = 5.0  # standard deviation, in pixels, of the Gaussian that softens a mask
 HARMONISED, EDITED = 7, 20  # pixels by which a mask grows: what was pasted, what was rearranged
@@ -350,7 +349,8 @@ def _walk(model: Singan, walk: Walk, scale: int, size: Size, seed: int) -> Itera
     middle, a, b = model.recorded(scale, size), walk.alpha, walk.beta
 
     def eps(t: int) -> Tensor:
-        return _eps(model, scale, size, seed, t % walk.n_frames if walk.loop else t)
+        frame = t % walk.n_frames if walk.loop else t
+        return model.noise_of(seed, 1024 * (frame + 2))(scale, size)  # beyond the levels of single pictures
 
     first, before = 0, middle
     now = 0.95 * middle + 0.05 * eps(-1)
@@ -365,14 +365,3 @@ def _walk(model: Singan, walk: Walk, scale: int, size: Size, seed: int) -> Itera
             yield now
         now, before = a * middle + (1 - a) * (now + b * (now - before) + (1 - b) * eps(t)), now
         t += 1
-
-
-def _eps(model: Singan, scale: int, size: Size, seed: int, t: int) -> Tensor:
-    """Fresh noise of frame t, (1, channels, h, w), as noise_of() lays it out."""
-    n = model.noise_channels(scale)
-    alone = scale == 0 and model.config.architecture == "singan"
-    region = Region(0, 0, size.height, size.width)
-    level = 1024 * (t + 2) + scale  # beyond the levels of single pictures
-    fields = [NoiseField(seed, level, c).normal(region) for c in range(1 if alone else n)]
-    z = torch.from_numpy(np.stack(fields))[None].to(model.device)
-    return z.expand(1, n, -1, -1) if alone else z

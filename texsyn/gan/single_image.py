@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +32,13 @@ from texsyn.models.scale_networks import (
     REACH,
     Grown,
     ScaleNet,
-    channels_last,
     empty_scales,
     grown,
     initialise,
     through,
 )
 from texsyn.models.singan import Singan
+from texsyn.models.trained import channels_last
 from texsyn.training import of, under
 
 LOSS = LOSSES["wasserstein"]
@@ -281,8 +280,7 @@ class SingleImage:
 
     def sample(self) -> Picture:
         """A picture of the moment at the training's size, seed 0."""
-        pixels = self.model().synthesise(self.of.sizes[-1], seed=0).pixels
-        return replace(self.of.exemplar, pixels=pixels, palette=None, indices=None, notes=())
+        return self.model().shown()
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a later step depends on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -132,6 +132,4 @@ class SpatialTraining(Adversarial):
 
     def sample(self) -> Picture:
         """A picture of the model so far, of the exemplar's size, seed 0."""
-        exemplar = self.of.exemplar
-        pixels = self.model().synthesise(exemplar.size, seed=0).pixels
-        return replace(exemplar, pixels=pixels, palette=None, indices=None, notes=())
+        return self.model().shown()

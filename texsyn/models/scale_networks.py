@@ -280,13 +280,6 @@ def initialise(network: nn.Module, random: torch.Generator) -> None:
             module.weight.copy_(1 + 0.02 * torch.randn(module.weight.shape, generator=random))
 
 
-def channels_last(network: nn.Module) -> None:
-    """Lay the weights out as convolutions of few channels are fastest: up to twice."""
-    for p in network.parameters():
-        if p.ndim == 4:
-            p.data = p.data.contiguous(memory_format=torch.channels_last)
-
-
 def through(
     scales: Sequence[ScaleNet],
     sizes: Sequence[Size],

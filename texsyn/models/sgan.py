@@ -36,7 +36,7 @@ from texsyn.gan.spatial_networks import BORDERS, UPSAMPLING, Design, Maker, Spat
 from texsyn.images import InputError, Picture, Region, Size, to_unit
 from texsyn.material import Material
 from texsyn.models.base import Synthesis, Watch
-from texsyn.models.trained import Endless
+from texsyn.models.trained import Endless, load_weights
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.pyramid import level_period
@@ -289,11 +289,8 @@ class Sgan(Endless):
     @classmethod
     def from_tensors(cls, exemplar: Any, config: Any, tensors: Mapping[str, Tensor], device: str) -> Self:
         model = cls(exemplar, config, device, steps=int(tensors["steps"]))
-        maker, found = model.new_maker(torch.Generator(), normalised=False), of("maker", tensors)
-        wanted = maker.state_dict()
-        if {k: (v.shape, v.dtype) for k, v in wanted.items()} != {k: (v.shape, v.dtype) for k, v in found.items()}:
-            raise InputError("the weights do not belong to a network of this configuration")
-        maker.load_state_dict(found)
+        maker = model.new_maker(torch.Generator(), normalised=False)
+        load_weights(maker, of("maker", tensors))
         model.maker = maker.eval().requires_grad_(False).to(model.device)
         return model
 

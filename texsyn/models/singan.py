@@ -45,14 +45,13 @@ from texsyn.models.scale_networks import (
     ScaleNet,
     SinganConfig,
     Wrap,
-    channels_last,
     empty_scales,
     grown,
     initialise,
     sizes_of,
     through,
 )
-from texsyn.models.trained import Endless
+from texsyn.models.trained import Endless, channels_last, load_weights
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.training import Outcome, of, under
@@ -63,7 +62,6 @@ __all__ = [
     "ScaleNet",
     "Singan",
     "SinganConfig",
-    "channels_last",
     "empty_scales",
     "grown",
     "initialise",
@@ -233,14 +231,17 @@ class Singan(Endless):
         grows = self.config.architecture == "grown" and scale > 0
         return self.config.channels if grows else self.exemplar.channels
 
-    def noise_of(self, seed: int) -> Noise:
-        """The noise of a seed, a function of scale and size: the part of its endless noise that begins at (0, 0)."""
-        return lambda scale, size: self._noise(seed, scale, Region(0, 0, size.height, size.width))
+    def noise_of(self, seed: int, level: int = 0) -> Noise:
+        """The noise of a seed, a function of scale and size: the part of its endless noise that begins at (0, 0).
 
-    def _noise(self, seed: int, scale: int, region: Region, period: Period = ENDLESS) -> Tensor:
+        level: where scales' noise begins among the seed's levels, other than 0 for noise that no single picture has.
+        """
+        return lambda scale, size: self._noise(seed, scale, Region(0, 0, size.height, size.width), level=level)
+
+    def _noise(self, seed: int, scale: int, region: Region, period: Period = ENDLESS, *, level: int = 0) -> Tensor:
         """(1, n, h, w); one channel repeated at the coarsest scale."""
         n, repeats = self.noise_channels(scale), scale == 0 and self.config.architecture == "singan"
-        fields = [NoiseField(seed, scale, c, period).normal(region) for c in range(1 if repeats else n)]
+        fields = [NoiseField(seed, level + scale, c, period).normal(region) for c in range(1 if repeats else n)]
         z = torch.from_numpy(np.stack(fields))[None].to(self.device)
         return z.expand(1, n, -1, -1) if repeats else z
 
@@ -410,10 +411,7 @@ class Singan(Endless):
             raise InputError(f"the fixed noise has shape {tuple(fixed.shape)}, not that of {model.sizes[0]}")
         nets = list(empty_scales(exemplar.channels, n, config))
         for k, net in enumerate(nets):
-            wanted, found = net.state_dict(), of(f"scales.{k}", tensors)
-            if {a: (t.shape, t.dtype) for a, t in wanted.items()} != {a: (t.shape, t.dtype) for a, t in found.items()}:
-                raise InputError(f"the weights of scale {k} do not belong to a network of this configuration")
-            net.load_state_dict(found)
+            load_weights(net, of(f"scales.{k}", tensors), f"the weights of scale {k}")
         if len({name.split(".")[1] for name in tensors if name.startswith("scales.")}) != len(nets):
             raise InputError(f"there are weights for other than {len(nets)} networks")
         return cls(

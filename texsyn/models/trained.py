@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
-from texsyn.images import Picture, Region, Size, from_unit
+from texsyn.images import InputError, Picture, Region, Size, from_unit
 from texsyn.models.base import Cancelled, Synthesis, TextureModel, Watch, Window
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.training import Outcome, Run, Trainee, train
@@ -30,6 +31,21 @@ class Learner(Trainee, Protocol):
     def model(self) -> Any:
         """The texture model of the moment; training goes on as if nobody had asked."""
         ...
+
+
+def load_weights(network: nn.Module, found: Mapping[str, Tensor], name: str = "the weights") -> None:
+    """Put weights that a file holds into a network. InputError where names, shapes or types are others."""
+    wanted = network.state_dict()
+    if {k: (t.shape, t.dtype) for k, t in wanted.items()} != {k: (t.shape, t.dtype) for k, t in found.items()}:
+        raise InputError(f"{name} do not belong to a network of this configuration")
+    network.load_state_dict(found)
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay the weights out as convolutions of few channels are fastest: 1.3 to 2 times."""
+    for p in network.parameters():
+        if p.ndim == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)
 
 
 class TrainedModel(TextureModel):
@@ -61,6 +77,11 @@ class TrainedModel(TextureModel):
     def learned(self) -> Picture:
         """The exemplar at the scale at which it is learned and pictures come out."""
         return self.exemplar
+
+    def shown(self) -> Picture:
+        """A picture of that size, seed 0, to see how far a training is."""
+        pixels = self.synthesise(self.learned.size, seed=0).pixels
+        return replace(self.exemplar, pixels=pixels, palette=None, indices=None, notes=())
 
     @classmethod
     def fit(
