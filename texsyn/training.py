@@ -33,7 +33,8 @@ FORMAT = 1
 class Trainee(Protocol):
     """What can be trained. state() and load_state() carry everything that a later step depends on.
 
-    One whose steps are not equally long may have share(done), the part of the whole work after so many of them.
+    One whose steps are not equally long may have share(done), the part of the whole work after so many of them. One
+    that several processes train together has agreed(stop), by which all of them stop at the same step.
     """
 
     def step(self, i: int) -> Mapping[str, float]:
@@ -59,7 +60,8 @@ class Run:
 
     log_every, sample_every, save_every are in steps; after save_minutes without a checkpoint one is due too (0: never).
     scores: called with the trainee and the steps done whenever a sample is kept; what it gives goes to the log.
-    sample: makes that sample of the trainee, instead of its own sample().
+    sample: makes that sample of the trainee, instead of its own sample(). writes=False: nothing is written, for all but
+    one of several processes; what there is to resume is read.
     """
 
     folder: Path
@@ -72,6 +74,7 @@ class Run:
     save_minutes: float = 5.0
     scores: Callable[[Any, int], Mapping[str, float]] | None = None
     sample: Callable[[Any], Picture] | None = None
+    writes: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,22 @@ def train(
     files = None if run is None else _Files(run)
     done = 0 if files is None else files.begin(trainee)
     share = getattr(trainee, "share", lambda n: n / steps)
+    agreed = getattr(trainee, "agreed", lambda stop: stop)
     first, losses = share(done), dict[str, float]()
     why, cancelled = f"all {steps} steps are done", False
     while done < steps:
         seconds = time.monotonic() - began
-        if max_minutes and seconds > 60 * max_minutes:
-            why = f"stopped after {max_minutes:g} minutes, at step {done} of {steps}"
-            break
+        late, cancelled = bool(max_minutes) and seconds > 60 * max_minutes, False
         try:
             timed = seconds / (60 * max_minutes or math.inf)  # of what there was to do when it went on
-            watch.step(max(share(done), first + (1 - first) * timed), _message(done, steps, losses))
+            if not late:
+                watch.step(max(share(done), first + (1 - first) * timed), _message(done, steps, losses))
         except Cancelled:
-            why, cancelled = f"stopped by the caller at step {done} of {steps}", True
+            cancelled = True
+        if agreed(late or cancelled):
+            why = f"stopped by the caller at step {done} of {steps}"
+            if not cancelled:
+                why = f"stopped after {max_minutes:g} minutes, at step {done} of {steps}"
             break
         try:
             losses = _step(trainee, done)
@@ -210,8 +217,11 @@ class _Files:
             except (LookupError, ValueError, RuntimeError) as e:
                 raise InputError(f"{folder / CHECKPOINT}: does not fit this run ({_one_line(e)})") from e
             self.saved = done
-            self._cut_log(done)
+            if self.run.writes:
+                self._cut_log(done)
             return done
+        if not self.run.writes:
+            return 0
         if (folder / CHECKPOINT).exists() and not self.run.overwrite:
             raise OutputExists(f"{folder}: holds a training run; resume it, or ask for overwriting to replace it")
         make_folder(folder)
@@ -223,6 +233,8 @@ class _Files:
     def after(self, trainee: Trainee, done: int, losses: Mapping[str, float], *, seconds: float) -> None:
         """What is due after a step."""
         run = self.run
+        if not run.writes:
+            return
         if done % run.log_every == 0:
             self._log({"step": done, **losses, "seconds": round(seconds, 2)})
         if done % run.sample_every == 0:
@@ -233,6 +245,8 @@ class _Files:
 
     def end(self, trainee: Trainee, done: int) -> None:
         """The last state, however the run ended."""
+        if not self.run.writes:
+            return
         if done != self.saved:
             self._save(trainee, done)
         if done != self.sampled:
