@@ -36,6 +36,7 @@ FLOORS = {
     "texsyn.ot": 0,
     "texsyn.weights": 0,
     "texsyn.state_dicts": 0,
+    "texsyn.stack_machine": 0,
     "texsyn.training": 1,
     "texsyn.texture_losses": 1,
     "texsyn.picture_descent": 1,
@@ -93,6 +94,8 @@ OPTIONAL = {
     "av",
     "plenoptic",
     "torchmetrics",
+    "sklearn",
+    "lmdb",
 }  # ot is POT, not texsyn.ot
 #: draw from torch's global stream unless they are given a generator
 TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}

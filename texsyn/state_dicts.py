@@ -1,11 +1,10 @@
 """State dicts, and lists of tensors, out of published files, read as data: nothing in a file is imported or called.
 
-torch's .pth files hold a pickle, a program for a small stack machine that may call any function by name. Here is a
-stack machine of our own, over the opcodes that `pickletools.genops` lists: it knows the opcodes in `_Machine`, and the
-names in GLOBALS stand for tensors, storages and ordered dicts described by frozen records. Any other opcode or name
-ends the reading with an InputError. Two layouts hold such pickles: the zip archive of torch 1.6 and later (PKWARE's
-format, members stored without compression) and the stream of pickles and raw storages before it. safetensors files
-are read by their own library, which runs nothing either.
+torch's .pth files hold a pickle, which `stack_machine` runs as data: the names in GLOBALS stand for tensors, storages
+and ordered dicts described by frozen records; any other name or operation ends the reading with an InputError. Two
+layouts hold such pickles: the zip archive of torch 1.6 and later (PKWARE's format, members stored without compression)
+and the stream of pickles and raw storages before it. safetensors files are read by their own library, which runs
+nothing either.
 
 Limits, so that a small file cannot ask for much: pickles of MAX_PICKLE bytes, storages that together are no longer
 than the file, tensors no larger than the storage they look into, MAX_TENSORS things in lists nested MAX_DEPTH deep.
@@ -17,7 +16,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import pickletools
 import re
 import zipfile
 from collections.abc import Callable
@@ -29,6 +27,7 @@ from torch import Tensor
 
 from texsyn.images import InputError
 from texsyn.images.picture import printable, reason
+from texsyn.stack_machine import Global, Machine
 
 MAX_PICKLE = 2**22  # bytes; that of Inception's 566 tensors has 60,000
 MAX_TENSORS = 100_000
@@ -99,14 +98,6 @@ def _parsed(file: BinaryIO, name: str, check: _Check) -> Any:
 
 
 @dataclass(frozen=True)
-class _Global:
-    """A name that a pickle may mention: what it does to its arguments here, or the type of a storage."""
-
-    call: Callable[..., Any] | None = None
-    dtype: torch.dtype | None = None
-
-
-@dataclass(frozen=True)
 class _Storage:
     """Where numbers lie: their type, the key that the file knows them by, and how many there are."""
 
@@ -158,140 +149,31 @@ def _ordered_dict(pairs: Any = None) -> dict[str, Any]:
 
 #: all that a pickle may name, and what stands for it here
 GLOBALS = {
-    "collections OrderedDict": _Global(_ordered_dict),
-    "torch._utils _rebuild_tensor": _Global(_view),
-    "torch._utils _rebuild_tensor_v2": _Global(_view),
-    "torch._utils _rebuild_parameter": _Global(_parameter),
-    **{f"torch {kind}": _Global(dtype=dtype) for kind, dtype in STORAGES.items()},
+    "collections OrderedDict": Global(_ordered_dict),
+    "torch._utils _rebuild_tensor": Global(_view),
+    "torch._utils _rebuild_tensor_v2": Global(_view),
+    "torch._utils _rebuild_parameter": Global(_parameter),
+    **{f"torch {kind}": Global(value=dtype) for kind, dtype in STORAGES.items()},
 }
 
 
 _Check = Callable[[Any], None]  # raises InputError where a pickle's result is not what was asked for
 
-# ------------------------------------------------------------------------------------------------ the stack machine
 
-_MARK = object()  #: what MARK leaves on the stack
+class _Machine(Machine):
+    """Runs one pickle of a state dict, or of tensors and numbers in lists."""
 
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-#: push what genops has decoded
-_LITERALS = {
-    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING",
-    "SHORT_BINSTRING",
-}  # fmt: skip
-_EMPTY = {"EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_LIST": list}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+    names, wanted = GLOBALS, "state dict"
+    advice = " (of a file you trust, save the state_dict() alone, as safetensors)"
 
+    def build(self, target: Any, state: Any) -> None:
+        """An ordered dict's attributes: state dicts have _metadata, which says nothing we need."""
+        if set(self.only(state, dict)) - {"_metadata"}:
+            raise InputError("sets attributes that state dicts do not have")
+        self.only(target, dict)
 
-class _Machine:
-    """Runs one pickle of a state dict: values, tuples, lists, dicts, records of tensors, and nothing else."""
-
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-
-    def run(self, file: BinaryIO) -> Any:
-        """What the pickle that starts here describes; the file is left behind its last byte."""
-        for opcode, arg, _ in pickletools.genops(file):
-            name = opcode.name
-            if name == "STOP":
-                (result,) = self.stack
-                return result
-            self.step(name, arg)
-        raise InputError("holds a pickle without an end")
-
-    def step(self, name: str, arg: Any) -> None:
-        """One opcode. The names and what they do are those of the comments in Python's pickletools."""
-        stack = self.stack
-        if name in ("PROTO", "FRAME"):
-            return
-        if name in _LITERALS:
-            stack.append(arg)
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _EMPTY:
-            stack.append(_EMPTY[name]())
-        elif name == "MARK":
-            stack.append(_MARK)
-        elif name == "TUPLE":
-            stack.append(tuple(self.since_mark()))
-        elif name in _TUPLES:
-            n = _TUPLES[name]
-            if len(stack) < n or _MARK in stack[-n:]:
-                raise InputError("holds a pickle that takes more than it has")
-            stack[-n:] = [tuple(stack[-n:])]
-        elif name in ("BINPUT", "LONG_BINPUT"):
-            self.memo[arg] = self.top()
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = self.top()
-        elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(self.memo[arg])
-        elif name in ("SETITEM", "SETITEMS"):
-            items = self.since_mark() if name == "SETITEMS" else [self.pop(), self.pop()][::-1]
-            self.fill(items)
-        elif name in ("APPEND", "APPENDS"):
-            items = self.since_mark() if name == "APPENDS" else [self.pop()]
-            self.only(self.top(), list).extend(items)
-        elif name == "GLOBAL":
-            stack.append(_named(arg))
-        elif name == "STACK_GLOBAL":
-            attribute, module = self.only(self.pop(), str), self.only(self.pop(), str)
-            stack.append(_named(f"{module} {attribute}"))
-        elif name == "REDUCE":
-            arguments, function = self.only(self.pop(), tuple), self.only(self.pop(), _Global)
-            if function.call is None:
-                raise InputError("calls the type of a storage")
-            stack.append(function.call(*arguments))
-        elif name == "BUILD":  # an ordered dict's attributes: state dicts have _metadata, which says nothing we need
-            if set(self.only(self.pop(), dict)) - {"_metadata"}:
-                raise InputError("sets attributes that state dicts do not have")
-            self.only(self.top(), dict)
-        elif name == "BINPERSID":
-            stack.append(_storage(self.pop()))
-        else:
-            raise InputError(f"holds a pickle with the operation {name}, which no state dict needs; it was not run")
-
-    def top(self) -> Any:
-        if not self.stack or self.stack[-1] is _MARK:
-            raise InputError("holds a pickle that takes more than it has")
-        return self.stack[-1]
-
-    def pop(self) -> Any:
-        value = self.top()
-        self.stack.pop()
-        return value
-
-    def since_mark(self) -> list[Any]:
-        """What was pushed since the last MARK, taken off the stack with it."""
-        items: list[Any] = []
-        while self.stack:
-            value = self.stack.pop()
-            if value is _MARK:
-                return items[::-1]
-            items.append(value)
-        raise InputError("holds a pickle that takes more than it has")
-
-    def fill(self, items: list[Any]) -> None:
-        target = self.only(self.top(), dict)
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            target[self.only(key, str)] = value
-        if len(target) > MAX_TENSORS:
-            raise InputError(f"holds more than {MAX_TENSORS} tensors")
-
-    @staticmethod
-    def only(value: Any, kind: type) -> Any:
-        """The value, if it is exactly of that type: nothing else may be a key, be filled, or be called."""
-        if type(value) is not kind:
-            raise InputError("holds a pickle that mixes up its types")
-        return value
-
-
-def _named(name: str) -> _Global:
-    if name not in GLOBALS:
-        raise InputError(
-            f"its pickle asks for {printable(name.replace(' ', '.', 1))[:80]}, which no state dict needs; it was not "
-            "run (of a file you trust, save the state_dict() alone, as safetensors)"
-        )
-    return GLOBALS[name]
+    def persistent(self, identity: Any) -> _Storage:
+        return _storage(identity)
 
 
 def _storage(identity: Any) -> _Storage:
@@ -300,9 +182,9 @@ def _storage(identity: Any) -> _Storage:
     if not whole or identity[0] != "storage":
         raise InputError("refers to something that is no storage of its own")
     kind, key, n = identity[1], identity[2], identity[4]
-    if type(kind) is not _Global or kind.dtype is None or type(key) is not str or type(n) is not int or n < 0:
+    if type(kind) is not Global or kind.value is None or type(key) is not str or type(n) is not int or n < 0:
         raise InputError("describes a storage that makes no sense")
-    return _Storage(kind.dtype, key, n)
+    return _Storage(kind.value, key, n)
 
 
 def _unpickled(file: BinaryIO) -> Any:

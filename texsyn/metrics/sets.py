@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from texsyn.images import InputError, Picture, Region, Size, load
+from texsyn.images.collection import Collection
 from texsyn.noise import NoiseField
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
-MAX_ENTRY = 2**28  # bytes of a picture in a zip file, unpacked
 
 
 @dataclass(frozen=True)
@@ -41,15 +37,11 @@ def pictures_of(source: Any, crops: Crops) -> tuple[Callable[[], Iterator[Pictur
     if isinstance(source, (list, tuple)):
         items = list(source)
         return lambda: (_one(item) for item in items), len(items), "list"
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        folder = Path(source)
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-        if not paths:
-            raise InputError(f"{folder.name}: a folder without pictures; accepted are {', '.join(ENDINGS)}")
-        return lambda: (load(p) for p in paths), len(paths), "folder"
-    if isinstance(source, (str, os.PathLike)) and str(source).lower().endswith(".zip"):
-        names = _entries(source)
-        return lambda: _from_zip(source, names), len(names), "zip"
+    if isinstance(source, (str, os.PathLike)):
+        kind = "folder" if os.path.isdir(source) else "zip" if str(source).lower().endswith(".zip") else ""
+        if kind:
+            found = Collection(source)
+            return lambda: iter(found), len(found), kind
     picture = _one(source)
     regions = _places(picture, crops)
     return lambda: (_cut(picture, region) for region in regions), len(regions), "crops"
@@ -59,49 +51,21 @@ def _one(item: Any) -> Picture:
     return item if isinstance(item, Picture) else load(item)
 
 
-def _entries(path: str | os.PathLike[str]) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as file:
-            found = sorted(i.filename for i in file.infolist() if i.filename.lower().endswith(ENDINGS))
-            large = [i.filename for i in file.infolist() if i.filename in found and i.file_size > MAX_ENTRY]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{Path(path).name}: cannot be read as a zip file ({error})") from None
-    if large:
-        raise InputError(f"{Path(path).name}: {large[0]} unpacks to more than the accepted {MAX_ENTRY} bytes")
-    if not found:
-        raise InputError(f"{Path(path).name}: a zip file without pictures; accepted are {', '.join(ENDINGS)}")
-    return found
-
-
-def _from_zip(path: str | os.PathLike[str], names: Sequence[str]) -> Iterator[Picture]:
-    with zipfile.ZipFile(path) as file:
-        for name in names:
-            try:
-                with file.open(name) as entry:
-                    data = entry.read(MAX_ENTRY + 1)
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
-                raise InputError(f"{Path(path).name}: {name} cannot be read ({error})") from None
-            where = f"{Path(path).name}: {name}"
-            try:
-                yield dataclasses.replace(load(data), name=where)
-            except InputError as error:
-                raise InputError(
-                    f"{where}: {str(error).removeprefix('bytes: ').removeprefix('the bytes given: ')}"
-                ) from None
-
-
 def _places(picture: Picture, crops: Crops) -> list[Region]:
-    """Where the crops lie, spread by hashes; crops may overlap."""
-    free = Size(picture.size.height - crops.side + 1, picture.size.width - crops.side + 1) if (
-        min(picture.size.height, picture.size.width) >= crops.side
-    ) else None  # fmt: skip
-    if free is None:
-        raise InputError(
-            f"{picture.name}: has {picture.size} pixels, and crops of {crops.side} do not fit; ask for less"
-        )
-    bits = NoiseField(crops.seed, channel=7).bits(Region(0, 0, 2, crops.n))
-    rows, columns = (bits[0] % np.uint64(free.height)).tolist(), (bits[1] % np.uint64(free.width)).tolist()
-    return [Region(int(y), int(x), crops.side, crops.side) for y, x in zip(rows, columns, strict=True)]
+    """Where the crops lie; they may overlap."""
+    rows, columns = places(picture, Size(crops.side, crops.side), crops.n, crops.seed)
+    return [Region(y, x, crops.side, crops.side) for y, x in zip(rows.tolist(), columns.tolist(), strict=True)]
+
+
+def places(picture: Picture, size: Size, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns (n,) int64 of the corners of n windows in the picture, spread by hashes of (seed, number)."""
+    free = picture.size.height - size.height + 1, picture.size.width - size.width + 1
+    if min(free) < 1:
+        of = str(size.height) if size.height == size.width else str(size)
+        raise InputError(f"{picture.name}: has {picture.size} pixels, and crops of {of} do not fit; ask for less")
+    bits = NoiseField(seed, channel=7).bits(Region(0, 0, 2, n))
+    rows, columns = (row % np.uint64(k) for row, k in zip(bits, free, strict=True))
+    return rows.astype(np.int64), columns.astype(np.int64)
 
 
 def _cut(picture: Picture, region: Region) -> Picture:
