@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils import parametrize
 
+from texsyn.gan.latents import truncated
+from texsyn.gan.networks.design import Design
 from texsyn.gan.networks.layers import (
     NORMS,
     Attention,
+    Linear,
     Norm,
     ResBlock,
     Weights,
@@ -19,6 +27,16 @@ from texsyn.gan.networks.layers import (
     up,
     with_deviation,
 )
+from texsyn.gan.networks.residual import (
+    ResidualDiscriminator,
+    ResidualGenerator,
+    biggan,
+    resnet_r1,
+    sagan,
+    sngan,
+    wgan_resnet,
+)
+from texsyn.gan.penalties import r1
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -219,3 +237,225 @@ def test_an_upward_block_normalises_before_it_grows() -> None:
     assert block(x).shape == (4, 3, 4, 6)
     assert torch.equal(up(x)[:, :, ::2, 1::2], x)
     torch.testing.assert_close(down(up(x)), x)
+
+
+# ---- families
+
+FAMILIES = {f.__name__: f for f in (sngan, wgan_resnet, resnet_r1, sagan, biggan)}
+SHAPES = [(1, 8, 8), (3, 24, 40), (4, 32, 16), (1, 64, 64)]  # 1, 2, 2 and 4 halvings
+
+
+def small(channels: int, height: int, width: int, n_classes: int = 0) -> Design:
+    return Design(channels, height, width, n_classes, latent=12, features=2, max_features=16)
+
+
+def pair_of(
+    name: str, design: Design, seed: int = 0
+) -> tuple[ResidualGenerator, ResidualDiscriminator, Tensor, Tensor | None]:
+    """The two networks, four latents, and labels where there are classes."""
+    generator, discriminator = FAMILIES[name](design, stream(seed))
+    labels = torch.arange(4) % design.n_classes if design.n_classes else None
+    return generator, discriminator, generator.draw(4, stream(9)), labels
+
+
+def with_every_gain(network: nn.Module) -> None:
+    """Parameters that start at 0, as attention's gain, or the tables of classes, somewhere else."""
+    for p in network.parameters():
+        if bool((p == 0).all()):
+            p.data.fill_(0.3)
+
+
+@pytest.mark.parametrize("n_classes", [0, 3])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradients_reach_every_parameter_of_both(name: str, shape: tuple[int, int, int], n_classes: int) -> None:
+    before = torch.get_rng_state()
+    design = small(*shape, n_classes)
+    generator, discriminator, z, labels = pair_of(name, design)
+    for network in (generator, discriminator):
+        with_every_gain(network)
+    made = generator.shown(z, labels, torch.empty(0))
+    assert made.shape == (4, *shape)
+    assert bool((made.abs() <= 1).all())
+    judged = discriminator(made, labels)
+    assert judged.shape == (4,)
+    # a power of each picture's logit: the sum of an SN critic's would have no slope by its bias alone
+    judged.pow(3).sum().backward()
+    for network in (generator, discriminator):
+        for key, p in network.named_parameters():
+            assert p.grad is not None, key
+            assert p.grad.isfinite().all(), key
+            assert p.grad.abs().sum() > 0, key
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_same_stream_gives_the_same_pair(name: str) -> None:
+    design = small(3, 16, 24, 2)
+    one, other, third = pair_of(name, design), pair_of(name, design), pair_of(name, design, seed=1)
+    for a, b, c in zip(one[:2], other[:2], third[:2], strict=True):
+        assert all(torch.equal(t, b.state_dict()[key]) for key, t in a.state_dict().items())
+        assert not all(torch.equal(t, c.state_dict()[key]) for key, t in a.state_dict().items())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_class_changes_the_picture_and_what_is_thought_of_it(name: str) -> None:
+    generator, discriminator, z, labels = pair_of(name, small(1, 16, 16, 2))
+    with_every_gain(generator.eval())
+    if name in ("sngan", "wgan_resnet", "sagan"):  # tables that are the same for both classes would not do
+        tables = [p for key, p in generator.named_parameters() if "told" in key]
+        for p in tables:
+            p.data[:, 1] = -0.2
+    made, other = generator(z, labels), generator(z, 1 - labels)
+    assert (made - other).abs().flatten(1).max(1).values.min() > 1e-4
+    assert (discriminator(made, labels) - discriminator(made, 1 - labels)).abs().min() > 1e-5
+    with pytest.raises(ValueError, match=r"labels=None: a network of 2 classes needs one of 0\.\.1 a picture"):
+        generator(z)
+    with pytest.raises(ValueError, match=r"labels=None"):
+        discriminator(made)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_discriminators_judge_each_picture_by_itself_and_have_second_derivatives(name: str) -> None:
+    _, discriminator, _, labels = pair_of(name, small(2, 16, 24, 3))
+    with_every_gain(discriminator.eval())  # else a power iteration comes between the two calls
+    x = normal(4, 2, 16, 24)
+    torch.testing.assert_close(discriminator(x, labels)[1:2], discriminator(x[1:2], labels[1:2]), atol=1e-5, rtol=1e-4)
+    r1(lambda at: discriminator(at, labels), x).backward()
+    slopes = [p.grad for key, p in discriminator.named_parameters() if "weight" in key or "gain" in key]
+    assert all(slope is not None and slope.abs().sum() > 0 for slope in slopes)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 8), (8, 6)])
+def test_a_picture_that_cannot_be_halved_is_refused(name: str, height: int, width: int) -> None:
+    with pytest.raises(ValueError, match=rf"height={height}, width={width}: both should be even and at least 8"):
+        FAMILIES[name](small(2, height, width), stream())
+
+
+def test_the_projection_is_an_inner_product_of_features() -> None:
+    _, discriminator, _, labels = pair_of("wgan_resnet", small(1, 16, 16, 2))
+    x = normal(4, 1, 16, 16)
+    h = x
+    for block in discriminator.blocks:
+        h = block(h)
+    h = h.relu().mean((2, 3))
+    table = discriminator.classes.weight.T  # (2, C)
+    torch.testing.assert_close(discriminator(x, labels), discriminator.psi(h)[:, 0] + (table[labels] * h).sum(1))
+
+
+def test_spectral_norm_is_where_the_papers_have_it() -> None:
+    for name, both in (("sngan", False), ("sagan", True), ("biggan", True)):
+        generator, discriminator, *_ = pair_of(name, small(1, 16, 16, 2))
+        for network in (discriminator, generator) if both else (discriminator,):
+            for module in network.modules():
+                if isinstance(module, Linear) and not (name == "sagan" and module.weight.abs().sum() == 0):
+                    assert parametrize.is_parametrized(module, "weight"), name
+    for name in ("sngan", "wgan_resnet", "resnet_r1"):
+        generator, *_ = pair_of(name, small(1, 16, 16, 2))
+        assert not any(parametrize.is_parametrized(module) for module in generator.modules())
+
+
+def test_each_block_of_a_biggan_hears_its_own_part_of_the_latent() -> None:
+    generator, _, z, labels = pair_of("biggan", small(1, 16, 16, 2))
+    generator.eval()
+    assert generator.parts == [4, 4, 4]
+    heard = []
+    for block in generator.blocks:
+        block.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[1]))
+    generator(z, labels)
+    for k, y in enumerate(heard):
+        assert torch.equal(y, torch.cat([generator.classes.weight[labels], z[:, 4 * k + 4 : 4 * k + 8]], 1))
+    # without classes the latent alone
+    generator, _, z, _ = pair_of("biggan", small(1, 16, 16))
+    made = generator.eval()(z)
+    z[:, -1] += 1
+    assert (generator(z) - made).abs().max() > 1e-4
+
+
+def test_a_biggan_needs_a_number_for_each_block() -> None:
+    with pytest.raises(ValueError, match="latent=2 should be at least 3, a number for the start and each block"):
+        biggan(Design(1, 16, 16, latent=2), stream())
+    generator, _ = biggan(Design(1, 16, 16, latent=11, features=2), stream())
+    assert generator.parts == [5, 3, 3]
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def conv(n_in: int, n_out: int, side: int = 3) -> int:
+    return n_in * n_out * side**2 + n_out
+
+
+def test_parameters_of_the_papers_networks() -> None:
+    """By formula, layer after layer; the sums of BigGAN and SAGAN at 128 pixels are also those published.
+
+    Brock, Donahue and Simonyan 2019, table 1: 158.3 million in both networks of the last row, with skip-z and a shared
+    embedding, and 81.5 of the baseline, SAGAN.
+    """
+    with FakeTensorMode():  # shapes without numbers
+        pairs = {
+            "sngan": sngan(Design(3, 32, 32), torch.Generator()),
+            "biggan": biggan(Design(3, 128, 128, 1000, 120, 96, 1536), torch.Generator()),
+            "sagan": sagan(Design(3, 128, 128, 1000, 128, 64, 1024), torch.Generator()),
+        }
+    generator, discriminator = pairs["sngan"]
+    block = conv(256, 256) * 2 + conv(256, 256, 1) + 2 * 2 * 256
+    assert count(generator) == conv(128, 4096, 1) + 3 * block + 2 * 256 + conv(256, 3)
+    first, half = conv(3, 128) + conv(128, 128) + conv(3, 128, 1), 2 * conv(128, 128) + conv(128, 128, 1)
+    assert count(discriminator) == first + half + 4 * conv(128, 128) + 129
+
+    generator, discriminator = pairs["biggan"]
+    widths = [16 * 96, 16 * 96, 8 * 96, 4 * 96, 2 * 96, 96]
+    blocks = sum(
+        conv(a, b) + conv(b, b) + conv(a, b, 1) + 2 * (128 + 20) * (a + b) for a, b in itertools.pairwise(widths)
+    )
+    attention = 192 * 24 * 2 + 192 * 96 * 2 + 1
+    rest = 1000 * 128 + conv(20, 16 * 16 * 96, 1) + 2 * 96 + conv(96, 3)
+    assert count(generator) == blocks + attention + rest == 70_433_988
+    assert count(generator) + count(discriminator) == pytest.approx(158.3e6, rel=1e-3)
+    assert sum(map(count, pairs["sagan"])) == pytest.approx(81.5e6, rel=1e-3)
+
+
+def test_resolutions_and_widths_of_a_biggan_of_128_pixels() -> None:
+    with FakeTensorMode():
+        generator, discriminator = biggan(Design(3, 128, 128, 1000, 120, 96, 1536), torch.Generator())
+        seen: list[tuple[int, ...]] = []
+        for block in (*generator.blocks, generator.attention, *discriminator.blocks, discriminator.attention):
+            block.register_forward_hook(lambda module, inputs, out: seen.append(tuple(out.shape[1:])))
+        labels = torch.zeros(2, dtype=torch.int64)
+        out = discriminator(generator(torch.zeros(2, 120), labels), labels)
+    assert out.shape == (2,)
+    assert seen[:6] == [(1536, 8, 8), (768, 16, 16), (384, 32, 32), (192, 64, 64), (192, 64, 64), (96, 128, 128)]
+    assert seen[6:8] == [(96, 64, 64), (96, 64, 64)]
+    assert seen[8:] == [(192, 32, 32), (384, 16, 16), (768, 8, 8), (1536, 4, 4), (1536, 4, 4)]
+
+
+# ---- latents
+
+
+@pytest.mark.parametrize("threshold", [0.1, 1.0, 2.5])
+def test_truncated_latents_have_the_law_of_normal_numbers_drawn_again(threshold: float) -> None:
+    found = truncated(4, 5000, threshold, stream())
+    assert found.shape == (4, 5000)
+    assert found.dtype == torch.float32
+    drawn = torch.randn(2_000_000, generator=stream(1))
+    kept = drawn[drawn.abs() <= threshold]
+    grid = torch.linspace(-threshold, threshold, 41)[1:-1]
+    theirs = (kept[:, None] <= grid).double().mean(0)
+    ours = (found.flatten()[:, None] <= grid).double().mean(0)
+    # 20 000 draws: 1.63 / sqrt(n) is Kolmogorov's 99 % distance, and kept are at least 150 000
+    assert (ours - theirs).abs().max() < 1.63 / 20_000**0.5 + 1.63 / 150_000**0.5
+    assert found.abs().max() <= threshold
+
+
+def test_truncated_latents_move_with_the_threshold_and_are_normal_far_out() -> None:
+    near, far = truncated(1, 1000, 1.0, stream()), truncated(1, 1000, 1.01, stream())
+    assert 0 < (near - far).abs().max() < 0.011
+    whole = truncated(1, 20_000, 50.0, stream())
+    assert whole.std().item() == pytest.approx(1, abs=0.02)
+    assert bool(whole.isfinite().all())
+    for threshold in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=r"threshold=.* should be above 0"):
+            truncated(1, 1, threshold, stream())

@@ -122,15 +122,20 @@ class Weights:
 # ---- classes, and pictures up and down
 
 
+def asked_for(labels: Tensor | None, n_classes: int) -> Tensor:
+    """The labels; ValueError where there are none."""
+    if labels is None:
+        raise ValueError(f"labels=None: a network of {n_classes} classes needs one of 0..{n_classes - 1} a picture")
+    return labels
+
+
 def one_hot(labels: Tensor | None, n_classes: int) -> Tensor:
     """(B, n_classes) of labels (B,) int64; ValueError where there are none.
 
     >>> one_hot(torch.tensor([1, 0]), 3).tolist()
     [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
     """
-    if labels is None:
-        raise ValueError(f"labels=None: a network of {n_classes} classes needs one of 0..{n_classes - 1} a picture")
-    return F.one_hot(labels, n_classes).to(torch.get_default_dtype())
+    return F.one_hot(asked_for(labels, n_classes), n_classes).to(torch.get_default_dtype())
 
 
 def n_halvings(design: Design) -> int:
