@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -28,7 +29,7 @@ def open_celeba(name: str, path: str, attribute: str, wish: Wish) -> Dataset:
     found = Collection(faces)
     labels = _labels(name, found, faces, attribute) if attribute else NO_LABELS
     if wish.resolution is None:
-        wish = Wish(**{**vars(wish), "resolution": (SIDE, SIDE)})
+        wish = replace(wish, resolution=(SIDE, SIDE))
     return of_files(name, found, labels, wish)
 
 

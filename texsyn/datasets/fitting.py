@@ -109,9 +109,8 @@ def resized(codes: np.ndarray, height: int, width: int) -> np.ndarray:
     >>> resized(np.array([[0, 1, 5, 9]], np.uint8), 1, 2).tolist(), resized(np.array([[0, 8]], np.uint8), 1, 4).tolist()
     ([[1, 7]], [[0, 2, 6, 8]])
     """
-    values = codes.astype(np.float64 if codes.dtype.kind == "f" else np.int64)
-    over = 1
-    for axis, n in ((-1, width), (-2, height)):
+    values, over = codes, 1
+    for axis, n in ((-2, height), (-1, width)):
         m = values.shape[axis]
         if n != m:
             turned, unit = (_shrunk if n < m else _grown)(np.moveaxis(values, axis, -1), n)
@@ -123,9 +122,16 @@ def resized(codes: np.ndarray, height: int, width: int) -> np.ndarray:
     return ((2 * values + over) // (2 * over)).astype(codes.dtype)
 
 
+def _wide(x: np.ndarray) -> type:
+    return np.float64 if x.dtype.kind == "f" else np.int64
+
+
 def _shrunk(x: np.ndarray, n: int) -> tuple[np.ndarray, int]:
     """(sums, what to divide by): the integrals of x (..., m) over n equal parts of its axis, in units of 1/n pixel."""
     m = x.shape[-1]
+    if m % n == 0:  # the same, and much faster: each part is whole pixels
+        return x.reshape(*x.shape[:-1], n, m // n).sum(-1, dtype=_wide(x)), m // n
+    x = x.astype(_wide(x))
     before = np.concatenate([np.zeros_like(x[..., :1]), np.cumsum(x, -1)], -1)  # (..., m + 1)
     pixel, rest = np.divmod(np.arange(n + 1) * m, n)  # where part i begins
     ends = n * before[..., pixel] + rest * x[..., np.minimum(pixel, m - 1)]
@@ -134,6 +140,6 @@ def _shrunk(x: np.ndarray, n: int) -> tuple[np.ndarray, int]:
 
 def _grown(x: np.ndarray, n: int) -> tuple[np.ndarray, int]:
     """(sums, what to divide by): x (..., m) at the centres of n equal parts, linear between its own centres."""
-    m = x.shape[-1]
+    m, x = x.shape[-1], x.astype(_wide(x))
     pixel, rest = np.divmod(np.clip((2 * np.arange(n) + 1) * m - n, 0, 2 * n * (m - 1)), 2 * n)
     return x[..., pixel] * (2 * n - rest) + x[..., np.minimum(pixel + 1, m - 1)] * rest, 2 * n
