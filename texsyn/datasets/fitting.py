@@ -21,18 +21,22 @@ _LUMA = np.array([19595, 38470, 7471])  # ITU-R BT.601's 0.299, 0.587, 0.114 in 
 
 @dataclass(frozen=True)
 class Frame:
-    """What pictures are brought to. exact: their size must be that already. enlarge: smaller ones are accepted."""
+    """What pictures are brought to. same_size, same_channels: they must be that already. enlarge: smaller may come."""
 
     channels: int
     height: int
     width: int
-    exact: bool = False
+    same_size: bool = False
+    same_channels: bool = False
     enlarge: bool = False
 
     def fit(self, codes: np.ndarray, where: str) -> np.ndarray:
         """codes (..., c, h, w) as (..., channels, height, width) of the same type. `where` names them in errors."""
         size, own = Size(*codes.shape[-2:]), Size(self.height, self.width)
-        if self.exact and size != own:
+        if self.same_channels and codes.shape[-3] != self.channels:
+            said = f"has {codes.shape[-3]} channels and the first has {self.channels}"
+            raise InputError(f"{where}: {said}; say how many channels all should have, 1 or 3")
+        if self.same_size and size != own:
             raise InputError(f"{where}: has {size} pixels and the first has {own}; give a resolution for all")
         codes = middle(codes, self.height, self.width)
         if not self.enlarge and (codes.shape[-2] < self.height or codes.shape[-1] < self.width):
@@ -54,7 +58,8 @@ class Wish:
     def frame(self, channels: int, height: int, width: int) -> Frame:
         """What pictures like the first, which has these channels and sides, are brought to."""
         resolution = self.resolution or (height, width)
-        return Frame(self.channels or channels, *resolution, exact=self.resolution is None, enlarge=self.enlarge)
+        as_they_are = self.resolution is None, self.channels is None
+        return Frame(self.channels or channels, *resolution, *as_they_are, enlarge=self.enlarge)
 
     def chosen(self, n: int, where: str) -> np.ndarray:
         """Which of n pictures are learned, ascending: all, or `limit` of them picked by hash, so from every class."""
