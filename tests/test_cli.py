@@ -37,7 +37,7 @@ from texsyn.models import METHODS
 VERBS = (
     "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web",
     "verify", "weights", "eval", "compare", "train", "import-singan", "animate",
-    "harmonise", "edit", "paint", "upscale",
+    "harmonise", "edit", "paint", "upscale", "interpolate",
 )  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")
@@ -147,7 +147,8 @@ def smaller(command: str) -> list[str]:
     command = re.sub(r"\b[0-9]+x[0-9]+\b", "24x20", command).replace(":256", ":48").replace("rock_big.png", "big.png")
     if command.startswith("texsyn train"):
         named = re.search(r"--method (\S+)", command)
-        command += " --steps 2" + "".join(f" --set {s}" for s in SETTINGS[named[1] if named else "gotex-net"])
+        quick = [] if "--arch" in command else SETTINGS[named[1] if named else "gotex-net"]
+        command += " --steps 2" + "".join(f" --set {s}" for s in quick)
     if command.startswith("texsyn upscale") and "--model" not in command:
         command += "".join(f" --set {s}" for s in SETTINGS["singan"])
     if command.startswith("texsyn animate"):
@@ -160,6 +161,7 @@ def test_every_example_in_the_help_works(run: Run, rock: Path) -> None:
     for name in (*pictures, "pasted", "moved", "where", "wall_albedo", "wall_normal"):
         shutil.copy(rock, f"{name}.png")
     assert run("train", rock, *method("singan"), "-o", "scene.safetensors").code == 0
+    assert run("train", "digits", "--steps", "1", "-o", "digits.texsyn").code == 0
     for ending in ("npy", "tif"):
         assert run("synth", rock, *QUICK, "--save-coords", f"rock_map.{ending}", "-o", "m.png", "--overwrite").code == 0
     n_examples = 0

@@ -166,9 +166,9 @@ def _about(file: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
         with open(file, "rb") as f:
             head = f.read(9)
         if head[8:] == b"{":  # safetensors: eight bytes of length, then JSON
-            from texsyn.models.base import read_header
+            from texsyn.models.base import header_of
 
-            return "model", {"file": Path(file).name, "kind": "model"}, read_header(file)
+            return "model", {"file": Path(file).name, "kind": "model"}, header_of(file)
     picture = load(file)
     about = {
         "file": picture.name,
@@ -351,6 +351,7 @@ from texsyn.cli import apply as _apply  # noqa: E402, F401 (verbs that need what
 from texsyn.cli import batch as _batch  # noqa: E402, F401
 from texsyn.cli import compare as _compare  # noqa: E402, F401
 from texsyn.cli import evaluate as _evaluate  # noqa: E402, F401
+from texsyn.cli import image_gans as _image_gans  # noqa: E402
 from texsyn.cli import import_singan as _import_singan  # noqa: E402, F401
 from texsyn.cli import manipulate as _manipulate  # noqa: E402, F401
 from texsyn.cli import models as _models  # noqa: E402, F401
@@ -362,3 +363,5 @@ from texsyn.cli import train as _train  # noqa: E402, F401
 from texsyn.cli import verify as _verify  # noqa: E402, F401
 from texsyn.cli import web as _web  # noqa: E402, F401
 from texsyn.cli import weights as _weights  # noqa: E402, F401
+
+texsyn.add_command(_image_gans.interpolate)

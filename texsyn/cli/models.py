@@ -31,6 +31,7 @@ from texsyn.cli.commands import (
     texsyn,
 )
 from texsyn.cli.files import checked, require_file, targets_of
+from texsyn.cli.image_gans import sample_images
 from texsyn.cli.synth import _as_options, _kept_wishes, _require_mix, _sources, _wished
 from texsyn.cli.talk import Talk
 from texsyn.images import check_path
@@ -130,6 +131,14 @@ class AnchorsText(click.ParamType):
     "--morph", type=AnchorsText(), metavar="A,B|A,B,C,D",
     help="Of a psgan with global vectors: pass from the look of one seed to another's, left to right or by corners.",
 )  # fmt: skip
+@click.option(
+    "--class", "label", metavar="NAME", help="Of a GAN that knows classes: the one.  [default: one after the other]"
+)
+@click.option(
+    "--truncation", type=click.FloatRange(0), metavar="T",
+    help="Of a GAN: latents beyond T are drawn again, 0 for none; lower is more typical and less varied.",
+)  # fmt: skip
+@click.option("--grid", is_flag=True, help="Of a GAN: all pictures on one sheet.")
 @_output
 @_many
 @_seed
@@ -140,6 +149,9 @@ def sample(
     size_text: str,
     tile: str,
     morph: list[list[int]] | None,
+    label: str | None,
+    truncation: float | None,
+    grid: bool,
     output: str | None,
     overwrite: bool,
     no_metadata: bool,
@@ -156,9 +168,18 @@ def sample(
     texsyn sample rock.texsyn --size 4096x4096 -o rock_big.png
     texsyn sample stack.texsyn --size 4096x4096 -o 'big_{name}'
     texsyn sample rock.texsyn -n 4 -o 'rock_{seed}.png'
+    texsyn sample digits.texsyn -n 100 --grid -o digits.png
     """
     talk = Talk(as_json, quiet, verbose, output)
     require_file(model_file)
+    if _is_image_gan(model_file):
+        _require_default("size_text", "tile", "morph")
+        sample_images(
+            model_file, talk, output=output, overwrite=overwrite, count=count, seed=seed, label=label,
+            truncation=truncation, grid=grid, device=device,
+        )  # fmt: skip
+        return
+    _require_default("label", "truncation", "grid")
     from texsyn.models.base import load as load_model
     from texsyn.models.base import read_header
     from texsyn.synthesis import draw, fresh_seed, job_of_model, resolve_device
@@ -181,6 +202,24 @@ def sample(
             results = [result.of_map(one.name) for one in maps] if len(maps) > 1 else [result]
             for name, one in zip(names, results, strict=True):
                 _publish(one, name, overwrite, not no_metadata, talk)
+
+
+def _is_image_gan(model_file: str) -> bool:
+    from texsyn.models.base import GENERATED, header_of
+
+    return bool(header_of(model_file)["format"] == GENERATED)
+
+
+def _require_default(*names: str) -> None:
+    """Misuse where an option was given that this kind of model has no use for."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            option = next(p for p in context.command.params if p.name == name)
+            kind = "a GAN of many pictures has one size" if name in ("size_text", "tile", "morph") else (
+                "is for models that `texsyn train --arch` wrote"
+            )  # fmt: skip
+            raise Misuse(f"{option.opts[0]}: {kind}; leave it out")
 
 
 def _morphed(model: Any, anchors: list[list[int]], size: Any, tile: str) -> Any:

@@ -110,7 +110,7 @@ def render(
     if scheduler is not None:
         _check_cluster(kind, workers)
     require_file(model_file)
-    from texsyn.models.base import load as load_model
+    from texsyn.models.base import load_texture as load_model
     from texsyn.models.base import read_header
     from texsyn.synthesis import free_memory
 

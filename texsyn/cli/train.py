@@ -28,6 +28,7 @@ from texsyn.cli.commands import (
     texsyn,
 )
 from texsyn.cli.files import checked
+from texsyn.cli.image_gans import _of_data, learns_data, print_list, train_on_data
 from texsyn.cli.progress import Remaining, clock
 from texsyn.cli.synth import _sources
 from texsyn.cli.talk import Talk
@@ -42,17 +43,18 @@ LONG = 2 * 60 * 60  #: seconds on a CPU after which a word is said about quicker
 SHEET_SIDE = 256  #: at most, of each picture on the sheets that show how far a training is
 
 
-@texsyn.command(short_help="Train a network on the texture of IMAGE.")
-@click.argument("images", metavar="IMAGE|-", nargs=-1)
+@texsyn.command(short_help="Train a network on the texture of IMAGE, or a GAN on the pictures of DATA.")
+@click.argument("images", metavar="IMAGE|DATA|-", nargs=-1)
+@_of_data
 @click.option(
     "--maps", metavar="FILE", multiple=True,
     help="A map of a stack, instead of IMAGE, of sgan and psgan; repeatable, and a pattern such as 'rock_*.png' names "
     "several. They are learned as one picture.",
 )  # fmt: skip
-@click.option("-o", "--output", required=True, metavar="MODEL", help="Model file to write, e.g. rock.texsyn.")
+@click.option("-o", "--output", metavar="MODEL", help="Model file to write, e.g. rock.texsyn; required.")
 @click.option("--overwrite", is_flag=True, help="Replace the output, and a run in --folder; refused otherwise.")
 @click.option(
-    "--method", type=click.Choice(TRAINED), default=TRAINED[0], show_default=True, help="Which network and loss."
+    "--method", type=click.Choice(TRAINED), help=f"Which network and loss learns an IMAGE.  [default: {TRAINED[0]}]"
 )
 @click.option(
     "--recipe",
@@ -91,9 +93,9 @@ SHEET_SIDE = 256  #: at most, of each picture on the sheets that show how far a 
 def train(
     images: tuple[str, ...],
     maps: tuple[str, ...],
-    output: str,
+    output: str | None,
     overwrite: bool,
-    method: str,
+    method: str | None,
     recipe: str | None,
     steps: int | None,
     max_minutes: float | None,
@@ -108,8 +110,10 @@ def train(
     as_json: bool,
     quiet: bool,
     verbose: int,
+    **of_data: Any,
 ) -> None:
-    """Train a network on the texture of IMAGE and keep it in a MODEL file, for `texsyn sample` and `texsyn render`.
+    """Train a network on the texture of IMAGE and keep it in a MODEL file, for `texsyn sample` and `texsyn render`; or,
+    with --arch, a GAN on many pictures: a folder or zip file, digits, crops:IMAGE and others that --list names.
 
     Ctrl-C ends the training after the step at hand and keeps what is learned by then; a second one ends at once. A run
     with a --folder that was ended in any way goes on with --resume, to the same model. A training that diverges ends
@@ -119,12 +123,27 @@ def train(
     texsyn train rock.png -o rock_net.texsyn --steps 2000 --folder rock_run
     texsyn train --maps 'wall_*.png' --method psgan -o wall_net.texsyn
     texsyn sample rock_net.texsyn --size 1280x768 -o rock_net.png
+    texsyn train digits --arch dcgan --loss wgan-gp -o digits.texsyn
+    texsyn sample digits.texsyn -n 64 --grid -o digits.png
     """
     talk = Talk(as_json, quiet, verbose, None)
+    if of_data["lists"]:
+        print_list()
+        return
+    if output is None:
+        raise Misuse("-o: a MODEL file to write is missing, e.g. -o rock.texsyn")
     if output == "-" or Path(output).suffix.lower() in PICTURE_ENDINGS:
         raise Misuse(f"-o: {output!r} is no name for a model: give a file such as rock.texsyn")
     if resume and folder is None:
         raise Misuse("--resume: needs the --folder of the run")
+    if learns_data(images, maps, method, of_data):
+        train_on_data(
+            images[0], talk, output=output, overwrite=overwrite, recipe=recipe, steps=steps, max_minutes=max_minutes,
+            folder=folder, save_every=save_every, sample_every=sample_every, scores=scores, resume=resume, seed=seed,
+            settings=settings, device=device, **of_data,
+        )  # fmt: skip
+        return
+    method = method or TRAINED[0]
     check_path(output, overwrite=overwrite)
     if len(images) > 1:
         raise Misuse(f"IMAGE: takes one picture, got {', '.join(images)}; the maps of a stack go with --maps")

@@ -16,7 +16,7 @@ import torch
 
 from texsyn.blocks import ENDLESS, Period
 from texsyn.images import InputError, Region, Size
-from texsyn.models.base import TextureModel, Window, load
+from texsyn.models.base import TextureModel, Window, load_texture
 from texsyn.ot.nearest import one_torch_thread
 
 PIECE = 1024  # pixels
@@ -76,7 +76,7 @@ def cell(region: Region, step: Size, i: int, j: int) -> Region:
 
 def local(model: TextureModel | str | Path) -> TextureModel:
     """The model, or that of a file. Raises ValueError when it has no plane, InputError for a bad file."""
-    found = model if isinstance(model, TextureModel) else load(model)
+    found = model if isinstance(model, TextureModel) else load_texture(model)
     if not found.local:
         raise ValueError(f"{found.method} pictures of this model are made whole; fit an endless one to render regions")
     return found
@@ -102,11 +102,11 @@ def _kept_model(model: Packed) -> TextureModel:
     if isinstance(model.source, str):
         if _sha256(model.source) != model.sha256:
             raise InputError(f"{Path(model.source).name}: is not the model file that this work began with")
-        return load(model.source, device=model.device)
+        return load_texture(model.source, device=model.device)
     with tempfile.TemporaryDirectory(prefix="texsyn-") as folder:  # safetensors reads a header from files only
         path = Path(folder, "model.texsyn")
         path.write_bytes(model.source)
-        return load(path, device=model.device)
+        return load_texture(path, device=model.device)
 
 
 def _sha256(path: str) -> str:

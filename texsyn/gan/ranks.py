@@ -56,6 +56,14 @@ class Ranks:
             p.grad = (total / self.n).view_as(p).to(p.dtype) if has else None
         return values / self.n
 
+    def all_of(self, x: Tensor) -> Tensor:
+        """The rows of the whole batch, of everybody's part."""
+        if self.n == 1:
+            return x
+        parts = [torch.empty_like(x) for _ in range(self.n)]
+        torch.distributed.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
     def agreed(self, stop: bool) -> bool:
         """What the first process says of stopping, the same everywhere."""
         if self.n == 1:

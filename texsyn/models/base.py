@@ -30,7 +30,8 @@ from texsyn.material_files import packed, unpacked
 from texsyn.models import METHODS
 
 ORIGIN = ("wishes", "exemplar", "maps", "exemplars")  #: the entries of a recipe that a model keeps, if there are wishes
-PLAIN, SHEETS = 1, 2  #: formats of files: fitted on one picture, or on several sheets, stacks of maps, with masks
+#: formats of files: fitted on one picture, on several sheets, stacks of maps, with masks; or a GAN's of gan/image_model
+PLAIN, SHEETS, GENERATED = 1, 2, 3
 OnProgress = Callable[[float, str], None]
 #: what a plane is asked through: a region's pixels, (h, w, c) in the exemplar's number type; may be called from threads
 Window = Callable[[Region], np.ndarray]
@@ -225,7 +226,18 @@ def make_config(config_type: type, values: Mapping[str, Any]) -> Any:
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """The JSON header of a model file. Raises InputError when it is not one of ours."""
+    """The JSON header of a texture model's file. Raises InputError when it is none, as for a GAN's."""
+    header = header_of(path)
+    if header["format"] == GENERATED:
+        raise InputError(
+            f"{Path(path).name}: a {_short(header['arch'])} model, whose pictures have one size: for `texsyn sample` "
+            "and `texsyn interpolate`"
+        )
+    return header
+
+
+def header_of(path: str | Path) -> dict[str, Any]:
+    """The JSON header of a model file of any format. Raises InputError when it is not one of ours."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise OSError("not a regular file")
@@ -234,12 +246,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
         header = json.loads(text) if text else None
     except (SafetensorError, OSError, ValueError, RecursionError) as e:
         raise InputError(f"{Path(path).name}: cannot be read as a texsyn model ({_one_line(e)})") from e
-    if not isinstance(header, dict) or "method" not in header:
+    if not isinstance(header, dict) or not {"method", "arch"} & header.keys():
         raise InputError(f"{Path(path).name}: a safetensors file, but not one that texsyn wrote")
-    if header.get("format") not in (PLAIN, SHEETS):
+    if header.get("format") not in (PLAIN, SHEETS, GENERATED):
         raise InputError(
-            f"{Path(path).name}: model format {_short(header.get('format'))}, this version reads {PLAIN} and {SHEETS}"
+            f"{Path(path).name}: model format {_short(header.get('format'))}, this version reads {PLAIN}, {SHEETS} "
+            f"and {GENERATED}"
         )
+    if (header["format"] == GENERATED) != ("arch" in header):
+        raise InputError(f"{Path(path).name}: not a usable texsyn model (its format and its contents disagree)")
+    if header["format"] == GENERATED:
+        return header
     if (header["format"] == SHEETS) != ("sheets" in header):
         raise InputError(f"{Path(path).name}: not a usable texsyn model (its format and its contents disagree)")
     if header["method"] not in list(METHODS):  # a list, since the header may hold what cannot be hashed
@@ -247,8 +264,20 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return header
 
 
-def load(path: str | Path, *, device: str = "cpu") -> TextureModel:
-    """A model that save() wrote. Raises InputError for anything else; runs no code from the file."""
+def load(path: str | Path, *, device: str = "cpu") -> Any:
+    """The TextureModel, or the ImageModel of a GAN, that save() wrote.
+
+    Raises InputError for anything else; runs no code from the file.
+    """
+    if header_of(path)["format"] != GENERATED:
+        return load_texture(path, device=device)
+    from texsyn.gan.image_model import load_image_model
+
+    return load_image_model(path, device=device)
+
+
+def load_texture(path: str | Path, *, device: str = "cpu") -> TextureModel:
+    """A texture model that save() wrote. Raises InputError for anything else; runs no code from the file."""
     header = read_header(path)
     name = Path(path).name
     try:

@@ -1,0 +1,440 @@
+"""GANs of many pictures on the command line: `texsyn train DATA --arch`, and `sample` and `interpolate` of those."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from texsyn.cli import Misuse, Stopped, printable
+from texsyn.cli.files import checked, require_file, stem_of
+from texsyn.cli.progress import clock
+from texsyn.cli.talk import Talk
+from texsyn.images import InputError, Picture, Size, check_path, check_target, save
+
+if TYPE_CHECKING:
+    from texsyn.datasets import Dataset
+    from texsyn.gan.architectures import GanConfig
+    from texsyn.gan.image_model import ImageModel
+
+SCORED = 2000  # pictures of either kind that a score while training compares, at most
+PIXELS = 8  # side of the pictures whose pixels are compared
+
+_DATA_OPTIONS = (
+    click.option(
+        "--arch", metavar="NAME", help="Train this GAN on the pictures of DATA; --list names them.  [default: dcgan]"
+    ),
+    click.option("--loss", metavar="NAME", help="What it minimises, with the penalty and optimiser that belong to it."),
+    click.option(
+        "--resolution", metavar="N|WxH", help="Side that the pictures are brought to.  [default: as they are]"
+    ),
+    click.option(
+        "--channels", type=click.IntRange(1, 16), metavar="N", help="Channels of the pictures.  [default: as they are]"
+    ),
+    click.option(
+        "--labels/--no-labels", default=None,
+        help="Learn pictures by class, where DATA has classes.  [default: as the architecture's paper]",
+    ),
+    click.option("--mirror", is_flag=True, help="Learn the mirror images too."),
+    click.option(
+        "--augment", metavar="POLICY", help="For small DATA: color,translation,cutout or some of them, or ada."
+    ),
+    click.option("--list", "lists", is_flag=True, help="List architectures, losses, recipes and kinds of DATA."),
+)  # fmt: skip
+
+
+def _of_data(f: Any) -> Any:
+    for option in reversed(_DATA_OPTIONS):
+        f = option(f)
+    return f
+
+
+def print_list() -> None:
+    """What can be trained, in words."""
+    from texsyn.datasets import describe
+    from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, RECIPES
+    from texsyn.models import METHODS
+
+    click.echo("--arch, on many pictures:")
+    for name, arch in ARCHITECTURES.items():
+        click.echo(f"  {name:<14}{arch.about}")
+    click.echo("--loss:")
+    names = list(OBJECTIVES)
+    for i in range(0, len(names), 4):
+        click.echo(f"  {', '.join(names[i : i + 4])}{',' if i + 4 < len(names) else ''}")
+    click.echo(
+        f"--recipe: {', '.join(RECIPES)} (tiny, the default, is for minutes on a CPU; paper has the published numbers)"
+    )
+    click.echo("DATA:")
+    for line in describe().splitlines():
+        click.echo(f"  {line}")
+    trained = [name for name in METHODS if name in ("gotex-net", "sgan", "psgan", "singan")]
+    click.echo(f"--method, on one IMAGE: {', '.join(trained)}")
+
+
+def learns_data(images: tuple[str, ...], maps: tuple[str, ...], method: str | None, of_data: dict[str, Any]) -> bool:
+    """Whether a command line of `texsyn train` is about many pictures; Misuse where it is about both."""
+    asked = [name for name in ("arch", "loss", "resolution", "channels", "augment") if of_data[name] is not None]
+    asked += ["labels"] if of_data["labels"] is not None else []
+    asked += ["mirror"] if of_data["mirror"] else []
+    is_set = len(images) == 1 and _names_a_set(images[0])
+    if not asked and not is_set:
+        return False
+    if method is not None or maps:
+        other = f"--method {method}" if method is not None else "--maps"
+        raise Misuse(f"{other}: is for one IMAGE; {f'--{asked[0]}' if asked else images[0]} is for many pictures")
+    if len(images) != 1:
+        raise Misuse(
+            f"DATA: give one folder, zip file or name, not {len(images)}; `texsyn train --list` shows the names"
+        )
+    return True
+
+
+def _names_a_set(source: str) -> bool:
+    from texsyn.datasets import is_dataset
+
+    return is_dataset(source)
+
+
+def train_on_data(
+    source: str,
+    talk: Talk,
+    *,
+    output: str,
+    overwrite: bool,
+    recipe: str | None,
+    steps: int | None,
+    max_minutes: float | None,
+    folder: str | None,
+    save_every: int,
+    sample_every: int,
+    scores: bool,
+    resume: bool,
+    seed: int | None,
+    settings: tuple[str, ...],
+    device: str,
+    arch: str | None,
+    loss: str | None,
+    resolution: str | None,
+    channels: int | None,
+    labels: bool | None,
+    mirror: bool,
+    augment: str | None,
+    lists: bool,
+) -> None:
+    """Train an image GAN, with or without a folder for the run."""
+    from texsyn.cli.commands import _parse_settings
+    from texsyn.cli.train import Report, _asked_to_stop, in_our_words
+    from texsyn.datasets import open_dataset
+    from texsyn.gan.image_training import ImageGan
+    from texsyn.gan.ranks import join
+    from texsyn.models.base import Watch
+    from texsyn.synthesis import fresh_seed, resolve_device
+    from texsyn.training import Run, read_config
+    from texsyn.training import train as train_steps
+
+    check_path(output, overwrite=overwrite)
+    data = checked("DATA", open_dataset, source, resolution=_resolution(resolution), channels=channels, mirror=mirror)
+    given = _parse_settings(settings)
+    given |= {} if max_minutes is None else {"max_minutes": max_minutes}
+    given |= {} if augment is None else {"augment": augment}
+    before = read_config(Path(str(folder))) if resume else None
+    if before is not None and "arch" not in before["config"]:
+        raise InputError(f"{folder}: holds a run on one picture, not of an architecture")
+    config = _config(before, arch, loss, recipe, data, labels, given)
+    if steps is not None:
+        config = dataclasses.replace(config, images=steps * config.batch * config.critic_turns)
+    ranks = checked("torchrun", join)
+    if seed is None:
+        seed = before["seed"] if before is not None else fresh_seed()
+    if ranks.n > 1 and before is None and seed is None:
+        raise Misuse("--seed: several processes need the same one, give it")
+    where = checked("--device", resolve_device, device)
+    trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
+    run = None
+    if folder is not None:
+        about = {
+            "arch": config.arch, "seed": seed,
+            "data": {"name": data.name, "sha256": data.fingerprint, "n": data.n},
+            "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in ("images", "max_minutes")},
+        }  # fmt: skip
+        run = Run(
+            Path(folder), about, resume=resume, overwrite=overwrite, save_every=save_every, sample_every=sample_every,
+            scores=scores_of(data) if scores else None, writes=ranks.first,
+        )  # fmt: skip
+    limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
+    if ranks.first:
+        classes = f", {config.n_classes} classes" if config.n_classes else ""
+        talk.say(
+            f"{config.arch}: {config.steps} steps{limit} of {config.batch} pictures on {where}, {data.n} of "
+            f"{data.width}x{data.height} with {data.channels} channels{classes}"
+        )
+    began = time.monotonic()
+    with talk.line, _asked_to_stop() as stop, in_our_words(config.arch):
+        report = Report(talk, "--max-minutes ends it earlier with what is learned by then" if where == "cpu" else None)
+        watch = Watch(report if ranks.first else None, stop)
+        outcome = train_steps(trainee, config.steps, run=run, max_minutes=config.max_minutes, watch=watch)
+        if not ranks.first:
+            return
+        model = trainee.model()
+        model.steps = outcome.steps
+        model.save(output, overwrite=overwrite)
+    n_bytes, seconds = Path(output).stat().st_size, time.monotonic() - began
+    talk.result(
+        {"output": output, "arch": config.arch, "seed": seed, "steps": outcome.steps, "outcome": outcome.sentence,
+         "losses": outcome.losses, "seconds": round(seconds, 1), "bytes": n_bytes}
+    )  # fmt: skip
+    talk.say(
+        f"{output}: {config.arch} model, seed {seed}, {outcome.sentence}, {clock(seconds)}, {n_bytes / 1e6:.1f} MB"
+    )
+    if stop.signum is not None:
+        raise Stopped(stop.signum)
+
+
+def _config(
+    before: dict[str, Any] | None,
+    arch: str | None,
+    loss: str | None,
+    recipe: str | None,
+    data: Dataset,
+    labels: bool | None,
+    given: dict[str, Any],
+) -> GanConfig:
+    """The configuration of a run, of the one in a folder where that goes on."""
+    from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, GanConfig, configure
+    from texsyn.models.base import make_config
+
+    if before is not None:
+        config: GanConfig = checked("--set", make_config, GanConfig, before["config"] | given)
+        if arch is not None and arch != config.arch:
+            raise InputError(f"the run is one of --arch {config.arch}, not of {arch}")
+        return config
+    arch = arch or "dcgan"
+    if arch not in ARCHITECTURES:
+        raise Misuse(f"--arch: {arch!r} is not one of {', '.join(ARCHITECTURES)}")
+    if loss is not None and loss not in OBJECTIVES:
+        raise Misuse(f"--loss: {loss!r} is not one of {', '.join(OBJECTIVES)}")
+    if labels and not data.classes:
+        raise Misuse(f"--labels: {data.name} has no classes")
+    by_class = ARCHITECTURES[arch].by_class if labels is None else labels
+    shape = {"channels": data.channels, "height": data.height, "width": data.width}
+    shape |= {"n_classes": len(data.classes) if by_class and len(data.classes) > 1 else 0}
+    made: GanConfig = checked("--set", configure, arch, objective=loss, recipe=recipe or "tiny", settings=shape | given)
+    return made
+
+
+def _resolution(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of N or WxH."""
+    if text is None:
+        return None
+    from texsyn.images import parse_size
+
+    try:
+        size = parse_size(f"{text}x{text}" if text.isdigit() else text, Size(1, 1))
+    except ValueError as error:
+        raise Misuse(f"--resolution: {error}") from error
+    return size.height, size.width
+
+
+def scores_of(data: Dataset) -> Callable[[Any, int], dict[str, float]]:
+    """A function that scores a trainee's pictures by the Frechet distance of small pixels, its points by modes."""
+    import torch
+
+    from texsyn.gan.plane_picture import coverage
+    from texsyn.metrics.pixel_frechet import pixel_frechet
+
+    n = min(data.n, SCORED)
+    real = data.batch(torch.linspace(0, data.n - 1, n).long())
+
+    def scores(trainee: Any, step: int) -> dict[str, float]:
+        made = trainee.model().many(n, seed=0)
+        if data.kind == "pictures":
+            return {"pixel_frechet": round(pixel_frechet(real / 2 + 0.5, made, side=PIXELS), 6)}
+        if data.modes is None or data.sigma is None:
+            return {}
+        modes, good = coverage(made, data.modes, 3 * data.sigma)
+        return {"modes": modes, "good": round(good, 4)}
+
+    return scores
+
+
+# ---------------------------------------------------------------------------------------------- pictures of the trained
+
+
+def sample_images(
+    model_file: str,
+    talk: Talk,
+    *,
+    output: str | None,
+    overwrite: bool,
+    count: int,
+    seed: int | None,
+    label: str | None,
+    truncation: float | None,
+    grid: bool,
+    device: str,
+) -> None:
+    """Pictures of an image GAN: one file each, or a sheet of them."""
+    from texsyn.gan.image_model import grid_of
+    from texsyn.synthesis import fresh_seed
+
+    model = _model(model_file, device)
+    first = fresh_seed() if seed is None else seed
+    number = _label(model, label)
+    size, kind = Size(model.config.height, model.config.width * model.about.domains), _kind(model)
+    names = _names(model_file, output, first, count, grid, size)
+    for name in names:
+        checked("-o", check_target, name, mode=kind, dtype="uint8", size=None if grid else size, overwrite=overwrite)
+    began = time.monotonic()
+    made = checked("--class", model.sample, count, seed=first, label=number, truncation=truncation)
+    sheets = [grid_of(made, _columns(count), model.about.domains)] if grid else [model.picture(one) for one in made]
+    for i, (name, picture) in enumerate(zip(names, sheets, strict=True)):
+        save(picture, name, overwrite=overwrite)
+        about = {"output": name, "arch": model.config.arch, "seed": first + i, "size": str(picture.size)}
+        talk.result(about)
+        talk.say(
+            f"{'stdout' if name == '-' else name}: {picture.size} by {model.config.arch}, seed {first + i}"
+            f"{f' to {first + count - 1}' if grid and count > 1 else ''}, {time.monotonic() - began:.1f} s"
+        )
+
+
+def _model(path: str, device: str) -> ImageModel:
+    from texsyn.gan.image_model import load_image_model
+    from texsyn.synthesis import resolve_device
+
+    require_file(path)
+    model = load_image_model(path, device=checked("--device", resolve_device, device))
+    if model.about.kind == "points":
+        raise InputError(f"{path}: makes points of the plane, not pictures; `texsyn train --folder` draws them")
+    return model
+
+
+def _kind(model: ImageModel) -> str:
+    from texsyn.images.picture import MODES
+
+    return MODES.get(model.config.channels // model.about.domains, "multi")
+
+
+def _label(model: ImageModel, text: str | None) -> int | None:
+    """The number of a class by its name or number."""
+    if text is None:
+        return None
+    classes = model.about.classes
+    if not model.config.n_classes:
+        raise Misuse(f"--class: {model.config.arch} was trained without classes")
+    if text in classes:
+        return classes.index(text)
+    if text.isdecimal() and int(text) < len(classes):
+        return int(text)
+    raise Misuse(f"--class: {printable(text)!r} is not one of {', '.join(map(printable, classes))}")
+
+
+def _names(model_file: str, output: str | None, first: int, count: int, grid: bool, size: Size) -> list[str]:
+    """One output name a file that will be written."""
+    if output is None:
+        output = (
+            f"{stem_of(model_file)}_{'grid' if grid else size}_seed{'{seed}' if count > 1 and not grid else first}.png"
+        )
+    if grid or count == 1:
+        return [output.replace("{i}", "1").replace("{seed}", str(first))]
+    if output == "-":
+        raise Misuse(f"-o -: takes one picture, not {count}; leave out -n, add --grid, or give a file name with {{i}}")
+    if "{i}" not in output and "{seed}" not in output:
+        stem, own = os.path.splitext(output)
+        output = f"{stem}_{{i}}{own}"
+    return [output.replace("{i}", str(i + 1)).replace("{seed}", str(first + i)) for i in range(count)]
+
+
+def _columns(count: int) -> int:
+    """Columns of a sheet that is about square."""
+    return max(1, round(count**0.5))
+
+
+@click.command(short_help="Let the pictures of a GAN's MODEL turn into each other.")
+@click.argument("model_file", metavar="MODEL")
+@click.option(
+    "-o", "--output", required=True, metavar="OUT",
+    help="Output: .gif, .webp, .mp4 (needs texsyn[video]), a name without an ending for a folder of pictures; or a "
+    ".png, for a sheet of them.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists; refused otherwise.")
+@click.option(
+    "--seeds", metavar="A,B,..", default="0,1,2,3", show_default=True,
+    help="Seeds of the pictures that are passed, and back to the first.",
+)  # fmt: skip
+@click.option(
+    "--frames", type=click.IntRange(2, 10_000), metavar="N", default=64, show_default=True, help="How many, in all."
+)
+@click.option(
+    "--fps", type=click.FloatRange(0, min_open=True), metavar="N", default=16.0, show_default=True,
+    help="Frames a second.",
+)  # fmt: skip
+@click.option(
+    "--class", "label", metavar="NAME", help="Of a model that knows classes: the one shown.  [default: the first]"
+)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]|mps", help="Where to run.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each result on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", count=True, help="Say more.")
+def interpolate(
+    model_file: str,
+    output: str,
+    overwrite: bool,
+    seeds: str,
+    frames: int,
+    fps: float,
+    label: str | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Let the pictures of a GAN's MODEL turn into each other: from seed to seed along great circles of its latents.
+
+    \b
+    texsyn interpolate digits.texsyn --seeds 3,7,12 --frames 90 -o turning.webp
+    texsyn interpolate digits.texsyn --seeds 3,7 --frames 16 -o turning.png
+    """
+    from texsyn.gan.image_model import sheet_of
+    from texsyn.images.animation import check_animation, save_animation
+
+    talk = Talk(as_json, quiet, verbose, output)
+    model = _model(model_file, device)
+    passed = _seed_list(seeds)
+    number = _label(model, label)
+    size = Size(model.config.height, model.config.width * model.about.domains)
+    sheet = output.lower().endswith((".png", ".tif", ".tiff"))
+    if sheet:
+        check_target(output, mode=_kind(model), dtype="uint8", size=None, overwrite=overwrite)
+    else:
+        checked("-o", check_animation, output, mode=_kind(model), size=size, fps=fps, overwrite=overwrite)
+    began = time.monotonic()
+    shown = interpolation(model, passed, frames, number)
+    about = {"arch": model.config.arch, "seeds": passed, "frames": len(shown)}
+    if sheet:
+        save(sheet_of(shown), output, overwrite=overwrite)
+    else:
+        save_animation(shown, output, fps=fps, overwrite=overwrite)
+    talk.result({"output": output} | about)
+    talk.say(f"{output}: {len(shown)} frames of {size} by {model.config.arch}, {time.monotonic() - began:.1f} s")
+
+
+def _seed_list(text: str) -> list[int]:
+    parts = text.split(",")
+    if len(parts) < 2 or not all(part.isdecimal() and len(part) < 19 for part in parts):
+        raise Misuse(f"--seeds: {printable(text)!r} is not understood: give two or more, such as 3,7,12")
+    return [int(part) for part in parts]
+
+
+def interpolation(model: ImageModel, seeds: list[int], n_frames: int, label: int | None) -> list[Picture]:
+    """Frames on the way from seed to seed, and back to the first."""
+    each = max(2, n_frames // len(seeds))
+    frames: list[Picture] = []
+    for a, b in zip(seeds, [*seeds[1:], seeds[0]], strict=True):
+        frames += [model.picture(one) for one in model.between(a, b, each + 1, label=label)[:-1]]
+    return frames

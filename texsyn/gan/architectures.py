@@ -1,0 +1,319 @@
+"""The general image GANs by name: who builds the networks, and the numbers they were published with.
+
+A configuration is the defaults of GanConfig, then the architecture's published numbers, then the recipe's, then what an
+objective needs (a name such as wgan-gp stands for a loss, a penalty and the optimiser that goes with them), then what
+the caller says. All of it is data: a new architecture is a line of ARCHITECTURES, or that and one short file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from texsyn.gan.losses import F_DIVERGENCES, LOSSES, RELATIVISTIC, AdversarialLoss, RelativisticLoss, f_gan
+from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator
+
+PENALTIES = ("none", "gp", "r1", "r2", "r1-r2", "dragan", "lecam")
+OPTIMISERS = ("adam", "rmsprop", "sgd")
+SEMI_DISCRETE = "semi-discrete"  #: the loss whose critic is the dual potential of transport onto the data
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """What a GAN is built from and trained by. images: real pictures that are judged in the discriminator's batches.
+
+    Of the numbers that count pictures, batch is that of one gradient, whatever pieces it is computed in.
+    """
+
+    arch: str = "dcgan"
+    recipe: str = "tiny"
+    # what is made
+    channels: int = 1
+    height: int = 32
+    width: int = 32
+    n_classes: int = 0
+    latent: int = 128
+    features: int = 64
+    max_features: int = 512
+    # what is minimised
+    loss: str = "non-saturating"
+    penalty: str = "none"
+    weight: float = 10.0  #: of the penalty; of r1 and r2 the gamma that is halved inside
+    lazy: int = 1  #: the penalty comes in every so-manieth step, as many times stronger
+    clip: float = 0.0  #: weights of the critic are clamped to [-clip, clip]; 0: they are not
+    drift: float = 0.0
+    orthogonal: float = 0.0
+    class_weight: float = 1.0  #: of the cross entropies of a discriminator that tells classes
+    normalised: bool = True  #: batch normalisation in the discriminator, where its architecture has it
+    # transport onto the data, of the semi-discrete loss
+    cost: str = "euclidean"
+    blur: float = 0.0  #: entropic regularisation, in units of the cost
+    mass_error: float = 0.2  #: turns of the critic end where the mass error on a batch is below
+    max_atoms: int = 10_000
+    # how
+    optimiser: str = "adam"
+    rate: float = 2e-4
+    critic_rate: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    decay: bool = False  #: rates fall linearly to 0
+    critic_turns: int = 1
+    batch: int = 64
+    pieces: int = 1
+    images: int = 640_000
+    average: float = 0.0  #: half-life of the generator's running average, in images; 0: none
+    ramp: float = 0.05  #: at most this part of the images shown so far
+    growth: int = 0  #: images for which a resolution stays, and as many in which the next one fades in
+    truncation: float = 0.0  #: latents beyond it are drawn again when pictures are made; 0: none are
+    augment: str = "none"
+    ada_target: float = 0.6
+    bf16: bool = False
+    compile: bool = False
+    max_minutes: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.arch not in ARCHITECTURES:
+            raise ValueError(f"arch={self.arch!r} is not one of {', '.join(ARCHITECTURES)}")
+        for name, known in (
+            ("loss", BASE_LOSSES), ("penalty", PENALTIES), ("optimiser", OPTIMISERS), ("recipe", RECIPES),
+            ("cost", ("euclidean", "squared")),
+        ):  # fmt: skip
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(known)}")
+        for name in ("lazy", "critic_turns", "batch", "pieces", "images", "max_atoms"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} should be at least 1")
+        for name in ("rate", "critic_rate", "epsilon", "ramp", "mass_error"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} should be above 0")
+        for name in ("weight", "clip", "drift", "orthogonal", "class_weight", "blur", "average", "growth",
+                     "truncation", "max_minutes"):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} should be 0 or more")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} should be from 0 to below 1")
+        if self.batch % self.pieces:
+            raise ValueError(f"pieces={self.pieces} should divide batch={self.batch}")
+        if self.loss == SEMI_DISCRETE and (self.penalty != "none" or self.clip):
+            raise ValueError(f"penalty={self.penalty!r}: the dual potential of {SEMI_DISCRETE} takes none, nor clip")
+        _ = self.design
+
+    @property
+    def design(self) -> Design:
+        """What the networks are built from."""
+        return Design(
+            self.channels, self.height, self.width, self.n_classes, self.latent, self.features, self.max_features
+        )
+
+    @property
+    def steps(self) -> int:
+        """Updates of the generator in a whole training."""
+        return math.ceil(self.images / (self.batch * self.critic_turns))
+
+    @property
+    def conditional(self) -> bool:
+        """Whether pictures are asked for by class."""
+        return self.n_classes > 0
+
+
+def loss_named(name: str) -> AdversarialLoss | RelativisticLoss:
+    """A loss of gan/losses.py by its name in a configuration; f-divergences have f- before theirs."""
+    if name in LOSSES:
+        return LOSSES[name]
+    if name in RELATIVISTIC:
+        return RELATIVISTIC[name]
+    return f_gan(name.removeprefix("f-"))
+
+
+BASE_LOSSES = (*LOSSES, *RELATIVISTIC, *(f"f-{name}" for name in F_DIVERGENCES), SEMI_DISCRETE)
+_GP = {"loss": "wasserstein", "penalty": "gp", "weight": 10.0, "normalised": False}
+_FLAT = {"normalised": False}  # slopes of single pictures are penalised, which statistics of a batch would mix
+
+#: what --loss may be: a name for a loss with what belongs to it
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    **{name: {"loss": name} for name in (*LOSSES, *RELATIVISTIC) if name != "wasserstein"},
+    # RMSprop since momentum makes the clipped critic unstable: Arjovsky, Chintala and Bottou 2017, section 4
+    "wgan-clip": {
+        "loss": "wasserstein", "clip": 0.01, "critic_turns": 5, "optimiser": "rmsprop", "rate": 5e-5,
+        "critic_rate": 5e-5,
+    },
+    # Gulrajani and others 2017, algorithm 1
+    "wgan-gp": _GP | {"critic_turns": 5, "rate": 1e-4, "critic_rate": 1e-4, "beta1": 0.0, "beta2": 0.9},
+    "r1": {"loss": "non-saturating", "penalty": "r1", "weight": 10.0, **_FLAT},
+    "dragan": {"loss": "non-saturating", "penalty": "dragan", "weight": 10.0, **_FLAT},
+    SEMI_DISCRETE: {"loss": SEMI_DISCRETE, "critic_turns": 10, "critic_rate": 1e-2},
+    **{f"f-{name}": {"loss": f"f-{name}"} for name in F_DIVERGENCES if name != "gan"},  # that one is "saturating"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Who builds it ("module:function" of texsyn.gan.networks), what the paper has, and what goes on a CPU.
+
+    labels: "none", it knows no classes; "optional"; "needed". by_class: it is trained by class where the data have
+    classes, unless somebody says otherwise. Where tells_classes, its discriminator has logits of classes. options:
+    names of settings that its builder takes too.
+    """
+
+    builder: str
+    about: str
+    paper: Mapping[str, Any]
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    labels: str = "optional"
+    by_class: bool = False
+    tells_classes: bool = False
+    options: tuple[str, ...] = ()
+
+    def build(self, config: GanConfig, random: torch.Generator) -> tuple[ImageGenerator, ImageDiscriminator]:
+        """The generator and the discriminator, their weights drawn from `random`."""
+        module, name = self.builder.split(":")
+        make = getattr(importlib.import_module(f"texsyn.gan.networks.{module}"), name)
+        generator, discriminator = make(config.design, random, **{name: getattr(config, name) for name in self.options})
+        return generator, discriminator
+
+
+_DC = {"rate": 2e-4, "critic_rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "loss": "non-saturating"}
+_SN = {
+    "latent": 128, "loss": "hinge", "rate": 2e-4, "critic_rate": 2e-4, "beta1": 0.0, "beta2": 0.9, "critic_turns": 5,
+    "batch": 64, "images": 64 * 5 * 100_000, "decay": True,
+}  # fmt: skip
+_SMALL = {"features": 32, "max_features": 128, "latent": 64, "batch": 64, "average": 5_000.0}
+
+#: the order is the one shown to people
+ARCHITECTURES: dict[str, Architecture] = {
+    "mlp": Architecture(
+        "perceptron:perceptron",
+        "fully connected layers (Goodfellow and others 2014); also for points of the plane",
+        _DC | {"latent": 100, "features": 256, "batch": 64, "images": 64 * 200_000},
+        {"features": 128, "max_features": 512, "latent": 32, "batch": 64, "average": 5_000.0},
+    ),
+    "dcgan": Architecture(
+        "convolutional:dcgan",
+        "transposed convolutions with batch normalisation (Radford, Metz and Chintala 2016)",
+        _DC | {"latent": 100, "features": 64, "max_features": 512, "batch": 128, "images": 64 * 200_000},
+        _SMALL,
+        options=("normalised",),
+    ),
+    "lapgan": Architecture(
+        "laplacian:lapgan",
+        "a GAN for each level of a Laplacian pyramid (Denton and others 2015)",
+        _DC | {"latent": 100, "features": 64, "max_features": 512, "batch": 64, "images": 64 * 200_000},
+        _SMALL,
+        labels="none",
+    ),
+    "cogan": Architecture(
+        "coupled:cogan",
+        "two domains, such as DATA+DATA, with shared layers and no pairs (Liu and Tuzel 2016)",
+        _DC | {"latent": 100, "features": 64, "max_features": 512, "batch": 32, "images": 64 * 200_000},
+        _SMALL,
+        labels="none",
+    ),
+    "acgan": Architecture(
+        "convolutional:acgan",
+        "a DCGAN of classes, whose discriminator tells them (Odena, Olah and Shlens 2017)",
+        _DC | {"latent": 110, "features": 64, "max_features": 512, "batch": 100, "images": 64 * 200_000},
+        _SMALL,
+        labels="needed",
+        by_class=True,
+        tells_classes=True,
+    ),
+    "sngan": Architecture(
+        "residual:sngan",
+        "residual blocks, spectral normalisation in the discriminator (Miyato and others 2018)",
+        _SN | {"features": 256, "max_features": 256},
+        _SMALL | {"critic_turns": 2},
+    ),
+    "wgan-resnet": Architecture(
+        "residual:wgan_resnet",
+        "residual blocks, no normalisation in the critic (Gulrajani and others 2017)",
+        _SN | _GP | {"features": 128, "max_features": 128},
+        _SMALL | {"critic_turns": 3},
+    ),
+    "resnet-r1": Architecture(
+        "residual:resnet_r1",
+        "residual blocks without normalisation, for R1 (Mescheder, Geiger and Nowozin 2018)",
+        {
+            "latent": 256, "features": 64, "max_features": 512, "loss": "non-saturating", "penalty": "r1",
+            "weight": 20.0, "optimiser": "rmsprop", "rate": 1e-4, "critic_rate": 1e-4, "batch": 64,
+            "images": 64 * 500_000, "average": 44_000.0,
+        },
+        _SMALL | {"weight": 1.0},
+    ),
+    "sagan": Architecture(
+        "residual:sagan",
+        "self-attention, spectral normalisation in both, two rates (Zhang and others 2019)",
+        {
+            "latent": 128, "features": 64, "max_features": 1024, "loss": "hinge", "rate": 1e-4, "critic_rate": 4e-4,
+            "beta1": 0.0, "beta2": 0.9, "batch": 256, "images": 256 * 1_000_000, "average": 177_000.0,
+        },
+        _SMALL | {"rate": 2e-4, "critic_rate": 4e-4},
+        by_class=True,
+    ),
+    "biggan": Architecture(
+        "residual:biggan",
+        "shared class embedding, latents into every block, truncation (Brock, Donahue and Simonyan 2019)",
+        {
+            "latent": 120, "features": 96, "max_features": 1536, "loss": "hinge", "rate": 5e-5, "critic_rate": 2e-4,
+            "beta1": 0.0, "beta2": 0.999, "epsilon": 1e-6, "critic_turns": 2, "batch": 2048,
+            "images": 2048 * 2 * 150_000, "average": 14_200_000.0, "orthogonal": 5e-5,
+        },
+        _SMALL | {"critic_turns": 1, "rate": 2e-4, "critic_rate": 4e-4, "orthogonal": 5e-5},
+        by_class=True,
+    ),
+    "progan": Architecture(
+        "growing:progan",
+        "grows from 4x4 pixels, a resolution at a time (Karras, Aila, Laine and Lehtinen 2018)",
+        _GP | {
+            "latent": 512, "features": 16, "max_features": 512, "drift": 0.001, "rate": 1e-3, "critic_rate": 1e-3,
+            "beta1": 0.0, "beta2": 0.99, "batch": 16, "images": 15_000_000, "average": 11_000.0, "growth": 600_000,
+        },
+        _SMALL | {"batch": 32, "growth": 40_000, "images": 480_000},
+    ),
+    "msggan": Architecture(
+        "growing:msggan",
+        "gradients at all resolutions at once (Karnewar and Wang 2020)",
+        {
+            "latent": 512, "features": 16, "max_features": 512, "loss": "relativistic-hinge", "rate": 3e-3,
+            "critic_rate": 3e-3, "beta1": 0.0, "beta2": 0.99, "batch": 32, "images": 15_000_000, "average": 22_000.0,
+        },
+        _SMALL | {"batch": 32, "rate": 1e-3, "critic_rate": 1e-3},
+    ),
+}  # fmt: skip
+
+#: settings that go over an architecture's published ones; its own `tiny` ones go over these
+RECIPES: dict[str, dict[str, Any]] = {"tiny": {"images": 640_000}, "paper": {}}
+
+
+def configure(
+    arch: str, *, objective: str | None = None, recipe: str = "tiny", settings: Mapping[str, Any] | None = None
+) -> GanConfig:
+    """The configuration of an architecture, see the top of this file. Raises ValueError, with what is known.
+
+    >>> configure("dcgan", objective="wgan-gp").critic_turns, configure("dcgan", recipe="paper").max_features
+    (5, 512)
+    """
+    from texsyn.models.base import make_config
+
+    for name, value, known in (
+        ("arch", arch, ARCHITECTURES), ("loss", objective, OBJECTIVES), ("recipe", recipe, RECIPES)
+    ):  # fmt: skip
+        if value is not None and value not in known:
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(known)}")
+    of = ARCHITECTURES[arch]
+    values: dict[str, Any] = dict(of.paper) | RECIPES[recipe]
+    if recipe == "tiny":
+        values |= dict(of.tiny)
+    if objective is not None:
+        values |= {"penalty": "none", "clip": 0.0, "drift": 0.0} | OBJECTIVES[objective]
+    values |= dict(settings or {})
+    if "arch" in values and values["arch"] != arch:
+        raise ValueError(f"arch={values['arch']!r} stands against arch={arch!r}")
+    made: GanConfig = make_config(GanConfig, values | {"arch": arch, "recipe": recipe})
+    return made

@@ -1,0 +1,256 @@
+"""What a trained image GAN is: a generator of pictures of one size, picture i a function of its seed alone.
+
+The file is safetensors: the generator's weights, and a JSON header with the configuration and what data it learned.
+Loading one runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from texsyn.gan.architectures import ARCHITECTURES, GanConfig
+from texsyn.gan.latents import truncated
+from texsyn.gan.networks.design import ImageGenerator
+from texsyn.images import InputError, Picture, write_atomically
+from texsyn.images.picture import MODES
+from texsyn.models.base import GENERATED, header_of, make_config
+from texsyn.models.trained import load_weights
+from texsyn.ot.nearest import one_torch_thread
+
+SETTLING = 32, 64  # batches, and latents in each, that the statistics of a generator's normalisation are measured on
+CELL = 32  # pictures smaller than this are shown as so many times as large on sheets
+
+
+@dataclass(frozen=True)
+class Source:
+    """What data a model learned: "pictures" or "points", of so many domains next to each other along the channels."""
+
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...] = ()
+    kind: str = "pictures"
+    domains: int = 1
+
+    @classmethod
+    def of(cls, data: Any) -> Source:
+        """That of a data set (see texsyn.datasets)."""
+        return cls(
+            str(getattr(data, "name", "data")), str(getattr(data, "fingerprint", "")), tuple(data.classes),
+            str(getattr(data, "kind", "pictures")), int(getattr(data, "domains", 1)),
+        )  # fmt: skip
+
+
+class ImageModel:
+    """A trained generator with its configuration. Where there are classes, labels count from 0 as in about.classes."""
+
+    def __init__(self, generator: ImageGenerator, config: GanConfig, about: Source, *, fit_seed: int = 0) -> None:
+        self.generator, self.config, self.about, self.fit_seed = generator.eval(), config, about, fit_seed
+        self.steps = 0
+        self.device = next(generator.parameters()).device
+
+    # ---- pictures
+
+    def latents(self, n: int, *, seed: int, truncation: float | None = None) -> Tensor:
+        """(n, latent): row i is that of seed + i. truncation: numbers beyond it are drawn again; 0: none are."""
+        beyond = self.config.truncation if truncation is None else truncation
+        rows = []
+        for i in range(n):
+            random = torch.Generator().manual_seed((seed + i) % 2**63)
+            rows.append(truncated(1, self.config.latent, beyond, random) if beyond else self.generator.draw(1, random))
+        return torch.cat(rows)
+
+    def labels(self, n: int, *, seed: int, label: int | None = None) -> Tensor | None:
+        """Classes (n,) of pictures seed, seed + 1 ..: all `label`, or one after the other; None of no classes.
+
+        ValueError for a label that is none.
+        """
+        n_classes = self.config.n_classes
+        if label is not None and not 0 <= label < n_classes:
+            known = f"from 0 to below {n_classes}" if n_classes else "left out, since it knows no classes"
+            raise ValueError(f"label={label} should be {known}")
+        if not n_classes:
+            return None
+        return (
+            torch.full((n,), label) if label is not None else torch.tensor([(seed + i) % n_classes for i in range(n)])
+        )
+
+    def sample(self, n: int = 1, *, seed: int, label: int | None = None, truncation: float | None = None) -> Tensor:
+        """n pictures (n, c, h, w) in [0, 1], on the CPU; of points (n, 2, 1, 1) in their own units.
+
+        Picture i is that of seed + i and nothing else: each is computed by itself. ValueError as for labels().
+        """
+        z, labels = self.latents(n, seed=seed, truncation=truncation), self.labels(n, seed=seed, label=label)
+        with one_torch_thread():
+            made = [self.made(z[i : i + 1], None if labels is None else labels[i : i + 1]) for i in range(n)]
+        return torch.cat(made) if made else torch.empty(0, self.config.channels, self.config.height, self.config.width)
+
+    @torch.no_grad()
+    def made(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The pictures of latents (n, latent), as sample() gives them; bits may depend on what is computed together."""
+        values = self.generator(z.to(self.device), None if labels is None else labels.to(self.device)).float().cpu()
+        return values if self.about.kind == "points" else (values / 2 + 0.5).clamp(0, 1)
+
+    def many(self, n: int, *, seed: int) -> Tensor:
+        """As sample(), for scores: in batches, which is faster, so that the last bits depend on n."""
+        z, labels = self.latents(n, seed=seed), self.labels(n, seed=seed)
+        parts = [self.made(z[i : i + 256], None if labels is None else labels[i : i + 256]) for i in range(0, n, 256)]
+        return torch.cat(parts)
+
+    def picture(self, values: Tensor) -> Picture:
+        """An 8-bit picture of values (c, h, w) in [0, 1]; domains stand side by side."""
+        return picture_of(values, self.about.domains)
+
+    def shown(self, *, n_rows: int = 8, n_columns: int = 8, seed: int = 0) -> Picture:
+        """A sheet of pictures of seeds from `seed` on, a row for each class where there are classes, ten at most."""
+        if self.config.n_classes:
+            n_rows = min(self.config.n_classes, 10)
+            z = self.latents(n_columns, seed=seed).repeat(n_rows, 1)
+            made = self.made(z, torch.arange(n_rows).repeat_interleave(n_columns))
+        else:
+            made = self.made(self.latents(n_rows * n_columns, seed=seed))
+        return grid_of(made, n_columns, self.about.domains)
+
+    def between(self, first: int, last: int, n: int, *, label: int | None = None, whole: bool = False) -> Tensor:
+        """n pictures (n, c, h, w) on the way from one seed's to another's, both included; whole: and back again.
+
+        Latents go along the great circle through both, lengths in proportion (White 2016, "Sampling generative
+        networks"), since those between two on a straight line are shorter than any that was learned.
+        """
+        a, b = self.latents(1, seed=first), self.latents(1, seed=last)
+        labels = self.labels(1, seed=first, label=label)
+        shares = [abs(1 - abs(1 - 2 * i / n)) if whole else i / max(n - 1, 1) for i in range(n)]
+        with one_torch_thread():
+            return torch.cat([self.made(slerp(a, b, t), labels) for t in shares])
+
+    # ---- how it becomes one, and files
+
+    @torch.no_grad()
+    def settled(self) -> ImageModel:
+        """The same model with the statistics of its batch normalisation measured on its own pictures, and kept.
+
+        What training leaves behind are running means of other weights than the averaged ones.
+        """
+        layers = [m for m in self.generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+        if not layers:
+            return self
+        generator = copy.deepcopy(self.generator)
+        random = torch.Generator().manual_seed(self.fit_seed % 2**63)
+        for layer in (m for m in generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)):
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean over all batches
+            layer.train()
+        n_batches, n = SETTLING
+        for i in range(n_batches):
+            z, labels = generator.draw(n, random), self.labels(n, seed=i * n)
+            generator(z.to(self.device), None if labels is None else labels.to(self.device))
+        for layer in (m for m in generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)):
+            layer.momentum = 0.1
+        model = ImageModel(generator, self.config, self.about, fit_seed=self.fit_seed)
+        model.steps = self.steps
+        return model
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The generator's weights and statistics."""
+        return {f"generator.{name}": t for name, t in self.generator.state_dict().items()}
+
+    def to_bytes(self) -> bytes:
+        """The file that save() writes; equal models have equal bytes."""
+        from safetensors.torch import save as safetensors_bytes
+
+        from texsyn import __version__
+
+        header = {
+            "format": GENERATED,
+            "arch": self.config.arch,
+            "config": dataclasses.asdict(self.config),
+            "data": dataclasses.asdict(self.about),
+            "fit_seed": self.fit_seed,
+            "steps": self.steps,
+            "texsyn": __version__,
+        }
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors().items()}
+        made: bytes = safetensors_bytes(tensors, metadata={"texsyn": json.dumps(header)})
+        return made
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model to one safetensors file, atomically. Raises OutputError, OutputExists."""
+        write_atomically(path, self.to_bytes(), overwrite=overwrite)
+
+
+def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
+    """A model that ImageModel.save wrote. Raises InputError for anything else."""
+    header, name = header_of(path), Path(path).name
+    if header["format"] != GENERATED:
+        raise InputError(f"{name}: a model of a texture ({header['method']}), not of an architecture of train --arch")
+    try:
+        with safe_open(path, framework="pt") as f:
+            found = {key.removeprefix("generator."): f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+        config = make_config(GanConfig, header["config"])
+        about = header["data"]
+        source = Source(
+            str(about["name"]), str(about["fingerprint"]), tuple(map(str, about["classes"])), str(about["kind"]),
+            int(about["domains"]),
+        )  # fmt: skip
+        for key, t in found.items():
+            if t.is_floating_point() and not bool(t.isfinite().all()):
+                raise ValueError(f"{key} has a NaN or an infinite value")
+        generator, _ = ARCHITECTURES[config.arch].build(config, torch.Generator().manual_seed(0))
+        load_weights(generator, found)
+        model = ImageModel(generator.to(device), config, source, fit_seed=int(header["fit_seed"]))
+        model.steps = int(header["steps"])
+        return model
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
+        raise InputError(f"{name}: not a usable texsyn model ({' '.join(str(e).split())[:200]})") from e
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """The point at share t of the way from a to b (..., d) along the circle through both, lengths in proportion.
+
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> [round(float(v), 4) for v in slerp(x, y, 0.5)[0]]
+    [0.7071, 0.7071]
+    """
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)[..., None]
+    angle = cosine.arccos()
+    near = angle.sin() < 1e-4  # in one line: there the straight way is as good
+    share = torch.where(near, torch.full_like(angle, 1 - t), ((1 - t) * angle).sin() / angle.sin())
+    other = torch.where(near, torch.full_like(angle, t), (t * angle).sin() / angle.sin())
+    return share * a + other * b
+
+
+def picture_of(values: Tensor, domains: int = 1) -> Picture:
+    """An 8-bit picture of values (c, h, w) in [0, 1], its domains side by side."""
+    pixels = torch.cat(values.chunk(domains), dim=2).permute(1, 2, 0)
+    codes = (pixels * 255 + 0.5).floor().to(torch.uint8).contiguous().numpy()
+    return Picture(codes, MODES.get(codes.shape[2], "multi"))
+
+
+def sheet_of(pictures: Sequence[Picture], n_columns: int | None = None) -> Picture:
+    """8-bit pictures of one size in rows on one sheet, about square unless n_columns says otherwise."""
+    values = torch.stack([torch.from_numpy(one.pixels).permute(2, 0, 1) / 255 for one in pictures])
+    return grid_of(values, n_columns or math.ceil(len(pictures) ** 0.5))
+
+
+def grid_of(values: Tensor, n_columns: int, domains: int = 1) -> Picture:
+    """A sheet of pictures (n, c, h, w) in [0, 1] in rows, a line between them; small ones are shown larger."""
+    times = max(1, CELL // max(values.shape[2:]))
+    cells = values.repeat_interleave(times, 2).repeat_interleave(times, 3)
+    cells = torch.cat(cells.chunk(domains, 1), 3)
+    n, c, h, w = cells.shape
+    n_rows = math.ceil(n / n_columns)
+    sheet = torch.full((c, n_rows * (h + 1) - 1, n_columns * (w + 1) - 1), 0.5)
+    for i, cell in enumerate(cells):
+        top, left = i // n_columns * (h + 1), i % n_columns * (w + 1)
+        sheet[:, top : top + h, left : left + w] = cell
+    return picture_of(sheet)

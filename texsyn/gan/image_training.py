@@ -1,0 +1,406 @@
+"""How a general image GAN is trained: a configuration and data made into players and phases of the one loop.
+
+In a step the discriminator has `critic_turns` updates, each with new pictures, then the generator one:
+
+    discriminator  loss.d(D(x), D(G(z))) + penalties
+    generator      loss.g(D(G(z)))
+
+with the terms of the configuration beside them. A penalty that comes in every k-th step only is a phase of its own, k
+times as strong. With the semi-discrete loss the discriminator's updates are ascent on the dual potential instead, until
+its mass error is small. Whatever real pictures a run has seen follows from how many they were; everything else that is
+random comes from one stream.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from texsyn.gan import penalties
+from texsyn.gan.adaptive import Overfitting, adaptive_augment
+from texsyn.gan.architectures import ARCHITECTURES, SEMI_DISCRETE, GanConfig, loss_named
+from texsyn.gan.augment import augment, chosen
+from texsyn.gan.image_model import ImageModel, Source
+from texsyn.gan.networks.design import Shown
+from texsyn.gan.order import Batches
+from texsyn.gan.plane_picture import plane_picture
+from texsyn.gan.ranks import ALONE, Ranks
+from texsyn.gan.training import Adversarial, Phase, Player, Terms, half_life, lazily
+from texsyn.images import Picture
+from texsyn.models.trained import channels_last
+from texsyn.training import of, under
+
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+
+
+class Images(Protocol):
+    """The data: n pictures (channels, height, width), with labels where there are classes."""
+
+    n: int
+    channels: int
+    height: int
+    width: int
+    classes: tuple[str, ...]
+
+    def batch(self, numbers: Tensor) -> Tensor:
+        """Pictures (B, C, H, W), float32 in [-1, 1], of numbers (B,) from 0 to below n."""
+        ...
+
+    def labels(self, numbers: Tensor) -> Tensor:
+        """Their classes (B,), int64."""
+        ...
+
+
+class ImageGan:
+    """A trainee of texsyn.training: one architecture on one set of pictures.
+
+    Raises ValueError where data and configuration do not fit each other.
+    """
+
+    def __init__(
+        self,
+        config: GanConfig,
+        data: Images,
+        *,
+        seed: int,
+        device: str = "cpu",
+        ranks: Ranks = ALONE,
+        about: Source | None = None,
+    ) -> None:
+        require_fit(config, data)
+        self.config, self.data, self.seed, self.ranks = config, data, seed, ranks
+        self.device, self.about = torch.device(device), about or Source.of(data)
+        self.arch = ARCHITECTURES[config.arch]
+        self.random = torch.Generator().manual_seed(seed % 2**63)
+        self.generator, self.discriminator = self.arch.build(config, self.random)
+        self.order = Batches(data.n, seed)
+        self.seen = 0  # real pictures drawn so far
+        self.dual = None if config.loss != SEMI_DISCRETE else self._dual()
+        self.loss = None if self.dual is not None else loss_named(config.loss)
+        self.policy = () if config.augment in ("none", "ada") else chosen(config.augment)
+        self.ada = Overfitting(target=config.ada_target) if config.augment == "ada" else None
+        self.means = torch.zeros(2)  # of logits, for lecam
+        self.critic: nn.Module = self.discriminator if self.dual is None else self.dual
+        for network in (self.generator, self.critic):
+            network.to(self.device).train()
+            channels_last(network)
+        # the compiled ones share their weights with the others, which penalties need: no second derivatives
+        self.make = _compiled(self.generator.shown, config)
+        self.judge = _compiled(self.critic.forward, config)
+        self.loop = Adversarial(self._players(), self._phases(), self.random, ranks)
+
+    # ---- what a trainee is
+
+    def step(self, i: int) -> dict[str, float]:
+        """Step i, from 0."""
+        self._grow(i)
+        return self.loop.step(i)
+
+    def agreed(self, stop: bool) -> bool:
+        """What all processes do."""
+        return self.ranks.agreed(stop)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a later step depends on."""
+        found = self.loop.state() | {"seen": torch.tensor(self.seen), "means": self.means}
+        return found | (under("ada", self.ada.state()) if self.ada is not None else {})
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of state()."""
+        self.loop.load_state({name: t for name, t in state.items() if name not in ("seen", "means")})
+        self.seen, self.means = int(state["seen"]), state["means"].clone()
+        if self.ada is not None:
+            self.ada.load_state(of("ada", state))
+
+    def sample(self) -> Picture:
+        """Pictures of the averaged generator, always of the same latents; of points, the plane."""
+        return self.model().shown() if self.about.kind == "pictures" else self._plane()  # of points: as they are judged
+
+    def model(self) -> ImageModel:
+        """The model so far, with the running average of the weights where there is one."""
+        generator = copy.deepcopy(self.generator)
+        player = self.loop.players[GENERATOR]
+        if player.average:
+            generator.load_state_dict(player.averaged)
+        return ImageModel(generator.requires_grad_(True), self.config, self.about, fit_seed=self.seed).settled()
+
+    # ---- players
+
+    def _players(self) -> dict[str, Player]:
+        config = self.config
+        rate = (lambda i: max(0.0, 1 - i / config.steps)) if config.decay else (lambda i: 1.0)
+        lazy = config.lazy if config.penalty in SLOPES else 1
+        made = _optimiser(self.generator.parameters(), config, config.rate, 1)
+        judged = _optimiser(self.critic.parameters(), config, config.critic_rate, lazy)
+        clip: Callable[[], None] | None = None
+        if config.clip:
+            clip = lambda: penalties.clip_weights(self.critic.parameters(), config.clip)  # noqa: E731
+        batch = config.batch * config.critic_turns
+        average = half_life(config.average, batch, ramp=config.ramp) if config.average else 0.0
+        return {
+            DISCRIMINATOR: Player(self.critic, judged, rate, after=clip),
+            GENERATOR: Player(self.generator, made, rate, average),
+        }
+
+    def _phases(self) -> list[Phase]:
+        config = self.config
+        if self.dual is not None:
+            enough = lambda terms: terms["mass"] <= config.mass_error  # noqa: E731
+            judging = Phase(DISCRIMINATOR, self._ascend, repeats=config.critic_turns, enough=enough)
+            return [judging, Phase(GENERATOR, self._descend)]
+        phases = [
+            Phase(DISCRIMINATOR, self._judge, repeats=config.critic_turns, pieces=config.pieces),
+            Phase(GENERATOR, self._fool, pieces=config.pieces),
+        ]
+        if config.penalty in SLOPES and config.lazy > 1:
+            phases.insert(1, Phase(DISCRIMINATOR, self._lazy, interval=config.lazy, pieces=config.pieces))
+        return phases
+
+    # ---- phases
+
+    def _judge(self, turn: int) -> dict[str, Tensor]:
+        """What the discriminator minimises."""
+        config = self.config
+        with parametrize.cached():
+            x, labels = self._real()
+            z, wanted = self._latents()
+            with torch.no_grad(), self._cast():
+                made = self.make(z, wanted, x)
+            real, made = self._augmented(self.discriminator.shown(x)), self._augmented(made)
+            with self._cast():
+                r, told = self._logits(real, labels)
+                f, told_made = self._logits(made, wanted)
+            assert self.loss is not None
+            terms = {"d": self.loss.d(r, f)}
+            if told is not None:
+                assert told_made is not None
+                assert labels is not None
+                assert wanted is not None
+                both = F.cross_entropy(told, labels) + F.cross_entropy(told_made, wanted)
+                terms["d_class"] = config.class_weight * both
+            if config.penalty in SLOPES and config.lazy == 1:
+                terms[config.penalty] = config.weight * self._slopes(real, made, labels)
+            if config.penalty == "lecam":
+                kept, self.means = penalties.lecam(r, f, self.means.to(r))
+                terms["lecam"] = config.weight * kept
+            if config.drift:
+                terms["drift"] = config.drift * penalties.drift(r)
+            if config.orthogonal:
+                terms["d_orthogonal"] = config.orthogonal * penalties.orthogonal(_matrices(self.discriminator))
+            if self.ada is not None:
+                self.ada.see(self.ranks.all_of(r.detach()))
+                terms["p"] = self.ada.p.to(r)  # for the log: without a slope
+        return terms
+
+    def _lazy(self, turn: int) -> dict[str, Tensor]:
+        """The penalty alone, on pictures of its own, as many times stronger as it is rarer."""
+        with parametrize.cached():
+            x, labels = self._real()
+            z, wanted = self._latents()
+            with torch.no_grad():
+                made = self._augmented(self.generator.shown(z, wanted, x))
+            real = self._augmented(self.discriminator.shown(x))
+            weight = self.config.weight * self.config.lazy
+            return {self.config.penalty: weight * self._slopes(real, made, labels)}
+
+    def _fool(self, turn: int) -> dict[str, Tensor]:
+        """What the generator minimises."""
+        config = self.config
+        relative = config.loss.startswith("relativistic")
+        with parametrize.cached():
+            z, wanted = self._latents()
+            x, labels = self._real() if relative or config.arch == "lapgan" else (z, None)
+            with self._cast():
+                f, told = self._logits(self._augmented(self.make(z, wanted, x)), wanted)
+                r = self._logits(self._augmented(self.discriminator.shown(x)), labels)[0] if relative else None
+            assert self.loss is not None
+            terms = {"g": self.loss.g(f, r)}
+            if told is not None:
+                assert wanted is not None
+                terms["g_class"] = config.class_weight * F.cross_entropy(told, wanted)
+            if config.orthogonal:
+                terms["g_orthogonal"] = config.orthogonal * penalties.orthogonal(_matrices(self.generator))
+        return terms
+
+    def _ascend(self, turn: int) -> Terms:
+        """Minus the semi-dual; "mass", a number without a slope, is how far from equal what the atoms receive is."""
+        assert self.dual is not None
+        z, wanted = self._latents()
+        with torch.no_grad():
+            made = self.make(z, wanted, z)
+        return {"dual": -self.dual.value(made), "mass": self.dual.mass_error(made)}
+
+    def _descend(self, turn: int) -> Terms:
+        assert self.dual is not None
+        z, wanted = self._latents()
+        return {"g": self.dual.critic(self.make(z, wanted, z)).mean()}
+
+    def _slopes(self, real: Shown, made: Shown, labels: Tensor | None) -> Tensor:
+        """The penalty of the discriminator's slopes; all are taken for the real one's class."""
+        discriminate, (x, u) = _of_one_tensor(lambda shown: self._logits(shown, labels)[0], real, made)
+        kind = self.config.penalty
+        if kind == "gp":
+            return penalties.gradient_penalty(discriminate, x, u, self._uniform(len(x)).view(-1, *[1] * (x.ndim - 1)))
+        if kind == "dragan":
+            mixing = self._uniform(len(x)).view(-1, *[1] * (x.ndim - 1))
+            return penalties.dragan(discriminate, x, mixing, self._uniform(*x.shape))
+        total = penalties.r1(discriminate, x) if kind != "r2" else penalties.r2(discriminate, u)
+        return total + penalties.r2(discriminate, u) if kind == "r1-r2" else total
+
+    # ---- what they draw
+
+    def _real(self) -> tuple[Tensor, Tensor | None]:
+        """The next real pictures, with labels where they are wanted."""
+        n = self.config.batch // self.config.pieces
+        numbers = self.ranks.part(self.order.numbers(self.seen, n))
+        self.seen += n
+        labels = self.data.labels(numbers).to(self.device) if self.config.conditional else None
+        return self.data.batch(numbers).to(self.device), labels
+
+    def _latents(self) -> tuple[Tensor, Tensor | None]:
+        """Latents, and labels as often as the data have them."""
+        n = self.config.batch // self.config.pieces
+        z = self.ranks.part(self.generator.draw(n, self.random)).to(self.device)
+        if not self.config.conditional:
+            return z, None
+        numbers = self.ranks.part(torch.randint(0, self.data.n, (n,), generator=self.random))
+        return z, self.data.labels(numbers).to(self.device)
+
+    def _uniform(self, n: int, *shape: int) -> Tensor:
+        """Uniform numbers (n, ...) of this process's part of the batch."""
+        return self.ranks.part(torch.rand(n * self.ranks.n, *shape, generator=self.random)).to(self.device)
+
+    def _augmented(self, shown: Shown) -> Shown:
+        """Real or made pictures on their way to the discriminator, changed anew each time."""
+        if not self.policy and self.ada is None:
+            return shown
+        assert isinstance(shown, Tensor)
+        key = int(torch.randint(2**62, (), generator=self.random))  # a stream for each process, of the common one
+        random = torch.Generator().manual_seed(key + self.ranks.rank)
+        return augment(shown, self.policy, random) if self.ada is None else adaptive_augment(shown, self.ada.p, random)
+
+    def _logits(self, shown: Shown, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Logits, and those of the classes where the discriminator tells them, which then needs no labels."""
+        if self.arch.tells_classes:
+            return self.discriminator.classify(shown)
+        return self.judge(shown, labels), None
+
+    def _cast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
+
+    # ---- growth, transport, pictures
+
+    def _grow(self, i: int) -> None:
+        """Bring networks that grow to where they are at step i; with each new resolution the optimisers forget."""
+        if not self.config.growth:
+            return
+        growing: Any = self.generator
+        before = int(growing.depth)
+        depth, alpha = stage(i * self.config.batch * self.config.critic_turns, self.config.growth)
+        depth, alpha = (depth, alpha) if depth < growing.depths else (growing.depths - 1, 1.0)
+        judging: Any = self.discriminator
+        for network in (growing, judging):
+            network.at(depth, alpha)
+        if depth != before and i > 0:
+            for player in self.loop.players.values():
+                player.optimiser.state.clear()
+
+    def _dual(self) -> Any:
+        from texsyn.gan.dual_critic import DualCritic
+
+        n = min(self.data.n, self.config.max_atoms)
+        numbers = self.order.numbers(0, n)
+        return DualCritic(self.data.batch(numbers), cost=self.config.cost, epsilon=self.config.blur)
+
+    def _plane(self) -> Picture:
+        """Points of the plane: the data's, those made, and the discriminator's field."""
+        n = min(self.data.n, N_POINTS)
+        real = self.data.batch(torch.linspace(0, self.data.n - 1, n).long())
+        made = self.model().many(n, seed=0)
+        bounded = self.config.loss in ("saturating", "non-saturating")
+
+        @torch.no_grad()
+        def field(points: Tensor) -> Tensor:
+            points = points.to(self.device)
+            return self.discriminator(points) if self.dual is None else -self.dual.critic(points)
+
+        return Picture(plane_picture(field, real, made, probability=bounded), "RGB")
+
+
+N_POINTS = 1000  #: of either kind, on a picture of the plane
+SLOPES = ("gp", "r1", "r2", "r1-r2", "dragan")  #: penalties of the discriminator's slope
+
+
+def stage(images: int, growth: int) -> tuple[int, float]:
+    """(depth, alpha) after so many images: `growth` of them at each resolution, `growth` to fade in each next one.
+
+    >>> stage(0, 100), stage(99, 100), stage(150, 100), stage(250, 100)
+    ((0, 1.0), (0, 1.0), (1, 0.5), (1, 1.0))
+    """
+    fades, rest = divmod(images + growth, 2 * growth)
+    return fades, min(1.0, rest / growth) if fades else 1.0
+
+
+def require_fit(config: GanConfig, data: Images) -> None:
+    """ValueError unless the architecture can learn these pictures as they are."""
+    arch = ARCHITECTURES[config.arch]
+    mine, theirs = (config.channels, config.height, config.width), (data.channels, data.height, data.width)
+    if mine != theirs:
+        raise ValueError(f"channels, height, width={mine} are not those of the data, {theirs}")
+    if config.n_classes not in (0, len(data.classes)):
+        raise ValueError(f"n_classes={config.n_classes} should be 0 or the {len(data.classes)} of the data")
+    if arch.labels == "needed" and not config.n_classes:
+        raise ValueError(f"arch={config.arch!r} needs data with labels, and these have none")
+    if arch.labels == "none" and config.n_classes:
+        raise ValueError(f"arch={config.arch!r} knows no classes: n_classes={config.n_classes} should be 0")
+    if config.loss == SEMI_DISCRETE and (arch.tells_classes or config.arch in PYRAMIDS or config.n_classes):
+        raise ValueError(f"loss={SEMI_DISCRETE!r} transports whole pictures without labels, not those of {config.arch}")
+    if config.augment != "none" and config.arch in PYRAMIDS:
+        raise ValueError(f"augment={config.augment!r}: {config.arch} judges pyramids, which are not augmented")
+
+
+PYRAMIDS = ("lapgan", "msggan")  #: whose discriminator is shown several pictures at once
+
+
+def _optimiser(parameters: Any, config: GanConfig, rate: float, lazy: int) -> torch.optim.Optimizer:
+    rate, betas = lazily(rate, (config.beta1, config.beta2), lazy)
+    weights = [p for p in parameters if p.requires_grad]
+    if config.optimiser == "adam":
+        return torch.optim.Adam(weights, lr=rate, betas=betas, eps=config.epsilon)
+    if config.optimiser == "rmsprop":
+        return torch.optim.RMSprop(weights, lr=rate, eps=config.epsilon)
+    return torch.optim.SGD(weights, lr=rate, momentum=config.beta1)
+
+
+def _compiled(f: Callable[..., Any], config: GanConfig) -> Callable[..., Any]:
+    return torch.compile(f, dynamic=False) if config.compile else f
+
+
+def _matrices(network: nn.Module) -> list[Tensor]:
+    """The weights that are kept orthogonal: all with two axes or more, but embeddings."""
+    tables = {id(p) for m in network.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    return [p for p in network.parameters() if p.ndim > 1 and id(p) not in tables]
+
+
+def _of_one_tensor(
+    discriminate: Callable[[Shown], Tensor], real: Shown, made: Shown
+) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, Tensor]]:
+    """The discriminator as a function of one tensor, and both kinds of pictures as such: pyramids lie flat in it."""
+    if isinstance(real, Tensor) and isinstance(made, Tensor):
+        return discriminate, (real, made)
+    assert isinstance(real, tuple)
+    assert isinstance(made, tuple)
+    shapes = [level.shape[1:] for level in real]
+
+    def unpacked(flat: Tensor) -> tuple[Tensor, ...]:
+        parts = flat.split([shape.numel() for shape in shapes], dim=1)
+        return tuple(part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
+
+    x, u = (torch.cat([level.flatten(1) for level in shown], 1) for shown in (real, made))
+    return lambda flat: discriminate(unpacked(flat)), (x, u)
