@@ -217,6 +217,9 @@ def test_a_block_of_plain_layers_is_its_formula() -> None:
     x, block = normal(2, 3, 4, 6), ResBlock(3, 5, Weights(stream(), spread=0.3), resample="down", n_hidden=4)
     torch.testing.assert_close(block(x), down(block.skip(x)) + down(block.conv2(block.conv1(x.relu()).relu())))
     assert block.conv1.weight.shape == (4, 3, 3, 3)
+    part = block(x) - block.skip(down(x))
+    block.gain = 0.1
+    torch.testing.assert_close(block(x), block.skip(down(x)) + 0.1 * part)
     block = ResBlock(3, 3, Weights(stream(), spread=0.3), slope=0.2, gain=0.1)
     inside = block.conv2(F.leaky_relu(block.conv1(F.leaky_relu(x, 0.2)), 0.2))
     torch.testing.assert_close(block(x), x + 0.1 * inside)
@@ -371,6 +374,24 @@ def test_each_block_of_a_biggan_hears_its_own_part_of_the_latent() -> None:
     made = generator.eval()(z)
     z[:, -1] += 1
     assert (generator(z) - made).abs().max() > 1e-4
+
+
+def test_the_resnet_of_r1_hears_a_class_as_a_vector_of_unit_length_beside_the_latent() -> None:
+    generator, _, z, labels = pair_of("resnet_r1", small(1, 16, 16, 2))
+    heard = []
+    generator.start.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
+    made = generator(z, labels)
+    vectors = generator.classes.weight[labels]
+    torch.testing.assert_close(heard[0], torch.cat([z, vectors / vectors.norm(dim=1, keepdim=True)], 1))
+    generator.classes.weight.data.mul_(3)
+    torch.testing.assert_close(generator(z, labels), made)
+
+
+def test_channels_change_in_the_last_convolution_of_an_sngan_s_discriminator_and_in_the_first_of_a_biggan_s() -> None:
+    for name, hidden in (("sngan", [2, 2, 4, 8, 16]), ("biggan", [2, 4, 8, 16, 16])):
+        _, discriminator, *_ = pair_of(name, small(1, 64, 64))
+        assert [len(block.conv1.weight) for block in discriminator.blocks] == hidden
+        assert [len(block.conv2.weight) for block in discriminator.blocks] == [2, 4, 8, 16, 16]
 
 
 def test_a_biggan_needs_a_number_for_each_block() -> None:
