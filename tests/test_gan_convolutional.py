@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from texsyn.gan.losses import LOSSES
-from texsyn.gan.networks.convolutional import EMBEDDED, Transposed, acgan, dcgan
+from texsyn.gan.networks.convolutional import Transposed, acgan, dcgan
 from texsyn.gan.networks.coupled import cogan
 from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator, Shown
 from texsyn.gan.networks.laplacian import enlarged, halved, lapgan
@@ -235,26 +235,27 @@ def test_labels_and_biases_cost_what_they_should() -> None:
     told = replace(plain, n_classes=5)
     generators, discriminators = zip(dcgan(plain, stream()), dcgan(told, stream()), strict=True)
     widths, base = [8], 48  # 12 is halved to 6, and 8 x 6 is not halved to less than 4
-    assert n_parameters(generators[1]) - n_parameters(generators[0]) == 5 * EMBEDDED + EMBEDDED * widths[-1] * base
+    assert n_parameters(generators[1]) - n_parameters(generators[0]) == 5 * widths[-1] * base
     assert n_parameters(discriminators[1]) - n_parameters(discriminators[0]) == 5 * 16 * 12 + 16 * widths[0]
     flat = dcgan(replace(plain, width=16), stream(), normalised=False)[1]  # 8 and 16 channels: biases for factors
     assert n_parameters(flat) == n_parameters(dcgan(replace(plain, width=16), stream())[1]) - 2 * 16 + 8 + 16 + 1
 
 
 def test_weights_of_dcgan_start_as_the_paper_says() -> None:
+    """N(0, 0.02); planes of classes are N(0, 1)."""
     for network in dcgan(Design(3, 64, 64, n_classes=10), stream()):
-        found = dict(network.named_parameters())
-        kernels = [p for name, p in found.items() if name.endswith("weight") and "vectors" not in name]
-        for p in kernels:
-            if "planes" not in (name := next(n for n, q in found.items() if q is p)) and p.numel() > 3000:
-                assert p.std().item() == pytest.approx(0.02, rel=0.05), name
-                assert p.mean().item() == pytest.approx(0, abs=0.001), name
-        tables = [p for name, p in found.items() if "vectors" in name or "planes" in name]
-        assert [t.std().item() for t in tables] == [pytest.approx(1, rel=0.1)]
-        gains = torch.cat([p.detach() for name, p in found.items() if name.endswith("gain")])  # less 1
-        assert gains.std().item() == pytest.approx(0.02, rel=0.15)
-        assert gains.mean().item() == pytest.approx(0, abs=0.003)
-        assert all(bool((p == 0).all()) for name, p in found.items() if name.endswith("bias"))
+        gains = []
+        for name, p in network.named_parameters():
+            if name.endswith("gain"):
+                gains.append(p.detach())  # less 1
+            elif name.endswith("bias"):
+                assert bool((p == 0).all()), name
+            elif p.numel() > 3000:
+                spread = 1 if name == "planes.weight" else 0.02
+                assert p.std().item() == pytest.approx(spread, rel=0.05), name
+                assert p.mean().item() == pytest.approx(0, abs=spread / 20), name
+        assert torch.cat(gains).std().item() == pytest.approx(0.02, rel=0.15)
+        assert torch.cat(gains).mean().item() == pytest.approx(0, abs=0.003)
 
 
 def test_ends_of_dcgan_are_the_convolutions_of_the_paper() -> None:
