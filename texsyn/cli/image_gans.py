@@ -132,7 +132,7 @@ def train_on_data(
     from texsyn.cli.train import Report, _asked_to_stop, in_our_words
     from texsyn.datasets import open_dataset
     from texsyn.gan.image_training import ImageGan
-    from texsyn.gan.ranks import join
+    from texsyn.gan.ranks import join, leave
     from texsyn.models.base import Watch
     from texsyn.synthesis import fresh_seed, resolve_device
     from texsyn.training import Run, read_config
@@ -150,10 +150,10 @@ def train_on_data(
     if steps is not None:
         config = dataclasses.replace(config, images=steps * config.batch * config.critic_turns)
     ranks = checked("torchrun", join)
-    if seed is None:
-        seed = before["seed"] if before is not None else fresh_seed()
     if ranks.n > 1 and before is None and seed is None:
         raise Misuse("--seed: several processes need the same one, give it")
+    if seed is None:
+        seed = before["seed"] if before is not None else fresh_seed()
     where = checked("--device", resolve_device, device)
     trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
     run = None
@@ -179,6 +179,7 @@ def train_on_data(
         report = Report(talk, "--max-minutes ends it earlier with what is learned by then" if where == "cpu" else None)
         watch = Watch(report if ranks.first else None, stop)
         outcome = train_steps(trainee, config.steps, run=run, max_minutes=config.max_minutes, watch=watch)
+        leave(ranks)
         if not ranks.first:
             return
         model = trainee.model()

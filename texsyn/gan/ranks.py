@@ -94,3 +94,10 @@ def join() -> Ranks:
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"WORLD_SIZE={n}: the processes of torchrun do not find together ({error})") from error
     return Ranks(torch.distributed.get_rank(), n)
+
+
+def leave(ranks: Ranks) -> None:
+    """Wait for the others and part; whoever goes without a word makes the others abort."""
+    if ranks.n > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
