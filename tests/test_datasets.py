@@ -25,6 +25,7 @@ from texsyn.datasets.opening import NAMES
 from texsyn.datasets.points import GRID, RING
 from texsyn.gan.order import Batches, permutation
 from texsyn.images import InputError, load, save
+from texsyn.images.collection import Collection
 
 
 def picture(seed: int, height: int = 6, width: int = 6, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
@@ -264,12 +265,18 @@ def test_mirroring_doubles_the_set() -> None:
     assert twice.fingerprint != data.fingerprint
 
 
-def test_a_limit_takes_that_many_from_all_classes() -> None:
-    whole, part = open_dataset("digits"), open_dataset("digits", limit=200)
-    assert part.n == 200
-    assert set(part.labels(torch.arange(200)).tolist()) == set(range(10))
-    rows = {row.numpy().tobytes() for row in every(whole)}
-    assert all(row.numpy().tobytes() in rows for row in every(part))
+def test_a_limit_takes_that_many_from_all_classes(tmp_path: Path) -> None:
+    for k in range(40):
+        put(tmp_path, f"{'ab'[k // 20]}/{k:02}.png", picture(k))
+    for spec in ("digits", str(tmp_path)):
+        whole, part = open_dataset(spec), open_dataset(spec, limit=15)
+        assert part.n == 15
+        where = {row.numpy().tobytes(): k for k, row in enumerate(every(whole))}
+        found = torch.tensor([where[row.numpy().tobytes()] for row in every(part)])
+        assert len(found.unique()) == 15
+        assert torch.equal(part.labels(torch.arange(15)), whole.labels(found))
+        assert found.max() > whole.n / 2  # not the first ones
+    assert set(part.labels(torch.arange(15)).tolist()) == {0, 1}
     refused("limit=1798 asks for more than its 1797 pictures", "digits", limit=1798)
 
 
@@ -291,12 +298,34 @@ def test_the_fingerprint_is_that_of_what_would_be_learned(tmp_path: Path) -> Non
     assert len(set(prints.values())) == len(prints)
     assert all(len(one) == 64 for one in prints.values())
     assert open_dataset(spec).fingerprint == prints["plain"]
-    (tmp_path / "a").rename(tmp_path / "c")
+    (tmp_path / "a").rename(tmp_path / "aa")
     renamed = open_dataset(spec)
-    assert renamed.fingerprint != prints["plain"]  # another class
-    put(tmp_path, "c/0.png", picture(9, 8, 8))
+    assert renamed.fingerprint != prints["plain"]  # the same numbers, another class
+    put(tmp_path, "aa/0.png", picture(9, 8, 8))
     assert open_dataset(spec).fingerprint != renamed.fingerprint
     assert open_dataset(spec, memory=0).fingerprint != prints["lazy"]
+
+
+def test_pictures_of_one_length_in_a_zip_have_other_fingerprints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prints = []
+    for seed in (1, 2):
+        put(tmp_path / "set", "x.bmp", picture(seed))
+        source = packed(tmp_path / "set")
+        prints.append(open_dataset(str(source), memory=0).fingerprint)
+    monkeypatch.setattr("texsyn.datasets.files.FILTERS", "others")
+    prints.append(open_dataset(str(source), memory=0).fingerprint)
+    assert len(set(prints)) == 3
+
+
+def test_names_are_in_the_order_of_their_parts_and_those_of_macos_left_out(tmp_path: Path) -> None:
+    names = ["a/1.png", "a/b.png", "a-b/1.png", "b.png", "__MACOSX/a.png", "._b.png"]
+    for name in names:
+        put(tmp_path / "set", name, picture(0))
+    for source in (tmp_path / "set", packed(tmp_path / "set")):
+        assert Collection(source).names == names[:4]
+        assert [one.name.rpartition("/")[2] for one in Collection(source)][3].endswith("b.png")
 
 
 def test_numbers_are_checked() -> None:
@@ -564,6 +593,7 @@ def test_wrong_batches_are_refused(tmp_path: Path) -> None:
         ({b"data": [1]}, "has no array data"),
         ({b"data": good[b"data"][:, :-1].copy()}, "has data of shape (4, 3071), not (n, 3072)"),
         ({b"data": good[b"data"].view(np.uint16)}, "its array is not one of bytes"),
+        ({b"data": good[b"data"].view(np.int8)}, "its array is not one of bytes"),
     ):
         (folder / "data_batch_2").write_bytes(python2({**good, **change}))
         refused(f"data_batch_2: {said}", f"cifar10:{folder}")
@@ -811,7 +841,10 @@ def test_the_smaller_of_two_sets_begins_again(tmp_path: Path) -> None:
     assert len({tuple(row) for row in x[:, 3:].flatten(1).tolist()}) == 8
 
 
-def test_a_plus_in_a_path_is_no_sum(tmp_path: Path) -> None:
+def test_a_plus_in_a_path_is_no_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "digits+digits", "0.png", picture(0))
+    monkeypatch.chdir(tmp_path)
+    assert open_dataset("digits+digits").channels == 3
     put(tmp_path / "a+b", "0.png", picture(0))
     assert open_dataset(str(tmp_path / "a+b")).domains == 1
     assert open_dataset(f"negative:{tmp_path / 'a+b'}").domains == 1
