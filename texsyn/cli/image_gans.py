@@ -158,10 +158,11 @@ def train_on_data(
     trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
     run = None
     if folder is not None:
+        free = ("max_minutes",) if config.decay else ("max_minutes", "images")  # rates that fall look at the whole
         about = {
             "arch": config.arch, "seed": seed,
             "data": {"name": data.name, "sha256": data.fingerprint, "n": data.n},
-            "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in ("images", "max_minutes")},
+            "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in free},
         }  # fmt: skip
         run = Run(
             Path(folder), about, resume=resume, overwrite=overwrite, save_every=save_every, sample_every=sample_every,
