@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -349,6 +350,14 @@ def test_digits_are_scikit_learns() -> None:
     assert (data.n, data.channels, data.height, data.width, len(data.classes)) == (1797, 1, 8, 8, 10)
     assert torch.equal(every(data)[:, 0].double(), torch.from_numpy(found.images / 8 - 1))
     assert data.labels(torch.arange(1797)).tolist() == found.target.tolist()
+
+
+def test_what_to_install_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    refused("pip install 'texsyn[data]'", "digits")
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    (tmp_path / "data.mdb").write_bytes(b"")
+    refused("lsun: needs the package lmdb; pip install 'texsyn[data]'", f"lsun:{tmp_path}")
 
 
 # --------------------------------------------------------------------------------------------------- IDX files: MNIST
