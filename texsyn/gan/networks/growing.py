@@ -57,6 +57,10 @@ class Growing(nn.Module):
         self.grown.copy_(torch.tensor([depth, parts]))
         self._go(depth, parts)
 
+    def faded(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """alpha of the fine, the rest of the coarse."""
+        return torch.lerp(coarse, fine, self.alpha.to(fine))
+
     def _go(self, depth: int, parts: int) -> None:
         # depth as a number, alpha as a tensor: a compiled network is another one for each depth, not for each alpha
         self.depth, self.fading = depth, depth > 0 and parts < WHOLE
@@ -100,7 +104,7 @@ class GrowingGenerator(Growing, ImageGenerator):
             return tuple(self.pictures[k](features[k]) for k in reversed(range(len(features))))
         made = self.pictures[self.depth](features[-1])
         if self.fading:
-            made = torch.lerp(up(self.pictures[self.depth - 1](features[-2])), made, self.alpha)
+            made = self.faded(up(self.pictures[self.depth - 1](features[-2])), made)
         return made
 
     def _features(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
@@ -156,7 +160,7 @@ class GrowingDiscriminator(Growing, ImageDiscriminator):
             for _ in range(self.depth):
                 levels.append(down(levels[-1]))
             return tuple(levels)
-        return torch.lerp(up(down(x)), x, self.alpha) if self.fading else x
+        return self.faded(up(down(x)), x) if self.fading else x
 
     def forward(self, shown: Shown, labels: Tensor | None = None) -> Tensor:
         levels = shown if isinstance(shown, tuple) else (shown,)
@@ -169,7 +173,7 @@ class GrowingDiscriminator(Growing, ImageDiscriminator):
             if self.multi_scale:
                 h = torch.cat([self._seen(k - 1, levels[self.depth + 1 - k]), h], 1)
             elif self.fading and k == self.depth:
-                h = torch.lerp(self._seen(k - 1, down(levels[0])), h, self.alpha)
+                h = self.faded(self._seen(k - 1, down(levels[0])), h)
         h = F.leaky_relu(self.conv(with_deviation(h)), SLOPE)
         h = F.leaky_relu(self.whole(h.flatten(1)), SLOPE)
         out = self.psi(h).squeeze(1)
