@@ -59,6 +59,7 @@ FLOORS = {
     "texsyn.wishes": 3,
     "texsyn.report": 3,
     "texsyn.synthesis": 3,
+    "texsyn.generation": 3,
     "texsyn.recipes": 3,
     "texsyn.render": 3,
     "texsyn.repro": 3,

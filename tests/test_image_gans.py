@@ -123,6 +123,23 @@ def test_pictures_of_other_shapes(arch: str, tmp_path: Path) -> None:
     assert gan.model().sample(2, seed=0).shape == (2, 3, 24, 40)
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("arch", "objective"), [("dcgan", "wgan-gp"), ("resnet-r1", None), ("sngan", None)])
+def test_compiled_networks_train_as_the_others(
+    arch: str, objective: str | None, backend: str, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By plain gradients, since Adam makes much of rounding. Penalties go through networks that are not compiled."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **more: compiled(f, **(more | {"backend": backend})))
+    found = []
+    for compile in (False, True):
+        gan = ImageGan(config_for(arch, digits, objective, optimiser="sgd", compile=compile), digits, seed=0)
+        losses = steps(gan, 0, 3)
+        found.append((losses[-1], torch.cat([p.detach().flatten() for p in gan.generator.parameters()])))
+    assert found[1][0] == pytest.approx(found[0][0], abs=1e-5)
+    assert (found[1][1] - found[0][1]).abs().max() < 1e-6
+
+
 def test_points_of_the_plane_are_drawn_with_the_field() -> None:
     data = open_dataset("gaussians8", limit=500)
     for objective in (None, "wgan-gp", "semi-discrete"):

@@ -26,6 +26,8 @@ _HOMES = {
     "Wishes": "texsyn.wishes",
     "Result": "texsyn.synthesis",
     "render_array": "texsyn.cluster",
+    "train_gan": "texsyn.generation",
+    "ImageModel": "texsyn.gan.image_model",
     "load": "texsyn.models.base",
     "TextureModel": "texsyn.models.base",
     "Cancelled": "texsyn.models.base",

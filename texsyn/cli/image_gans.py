@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +20,7 @@ if TYPE_CHECKING:
     from texsyn.gan.architectures import GanConfig
     from texsyn.gan.image_model import ImageModel
 
-SCORED = 2000  # pictures of either kind that a score while training compares, at most
-PIXELS = 8  # side of the pictures whose pixels are compared
+FRAME = 128  # pixels up to which frames are enlarged
 
 _DATA_OPTIONS = (
     click.option(
@@ -133,9 +130,10 @@ def train_on_data(
     from texsyn.datasets import open_dataset
     from texsyn.gan.image_training import ImageGan
     from texsyn.gan.ranks import join, leave
+    from texsyn.generation import run_of, scores_of, with_steps
     from texsyn.models.base import Watch
     from texsyn.synthesis import fresh_seed, resolve_device
-    from texsyn.training import Run, read_config
+    from texsyn.training import read_config
     from texsyn.training import train as train_steps
 
     check_path(output, overwrite=overwrite)
@@ -147,8 +145,7 @@ def train_on_data(
     if before is not None and "arch" not in before["config"]:
         raise InputError(f"{folder}: holds a run on one picture, not of an architecture")
     config = _config(before, arch, loss, recipe, data, labels, given)
-    if steps is not None:
-        config = dataclasses.replace(config, images=steps * config.batch * config.critic_turns)
+    config = with_steps(config, steps)
     ranks = checked("torchrun", join)
     if ranks.n > 1 and before is None and seed is None:
         raise Misuse("--seed: several processes need the same one, give it")
@@ -158,15 +155,9 @@ def train_on_data(
     trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
     run = None
     if folder is not None:
-        free = ("max_minutes",) if config.decay else ("max_minutes", "images")  # rates that fall look at the whole
-        about = {
-            "arch": config.arch, "seed": seed,
-            "data": {"name": data.name, "sha256": data.fingerprint, "n": data.n},
-            "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in free},
-        }  # fmt: skip
-        run = Run(
-            Path(folder), about, resume=resume, overwrite=overwrite, save_every=save_every, sample_every=sample_every,
-            scores=scores_of(data) if scores else None, writes=ranks.first,
+        run = run_of(
+            trainee, Path(folder), resume=resume, overwrite=overwrite, save_every=save_every,
+            sample_every=sample_every, scores=scores_of(data) if scores else None, ranks=ranks,
         )  # fmt: skip
     limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
     if ranks.first:
@@ -208,7 +199,8 @@ def _config(
     given: dict[str, Any],
 ) -> GanConfig:
     """The configuration of a run, of the one in a folder where that goes on."""
-    from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, GanConfig, configure
+    from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, GanConfig
+    from texsyn.generation import config_for
     from texsyn.models.base import make_config
 
     if before is not None:
@@ -223,10 +215,9 @@ def _config(
         raise Misuse(f"--loss: {loss!r} is not one of {', '.join(OBJECTIVES)}")
     if labels and not data.classes:
         raise Misuse(f"--labels: {data.name} has no classes")
-    by_class = ARCHITECTURES[arch].by_class if labels is None else labels
-    shape = {"channels": data.channels, "height": data.height, "width": data.width}
-    shape |= {"n_classes": len(data.classes) if by_class and len(data.classes) > 1 else 0}
-    made: GanConfig = checked("--set", configure, arch, objective=loss, recipe=recipe or "tiny", settings=shape | given)
+    made: GanConfig = checked(
+        "--set", config_for, data, arch, loss=loss, recipe=recipe or "tiny", labels=labels, settings=given
+    )
     return made
 
 
@@ -241,28 +232,6 @@ def _resolution(text: str | None) -> tuple[int, int] | None:
     except ValueError as error:
         raise Misuse(f"--resolution: {error}") from error
     return size.height, size.width
-
-
-def scores_of(data: Dataset) -> Callable[[Any, int], dict[str, float]]:
-    """A function that scores a trainee's pictures by the Frechet distance of small pixels, its points by modes."""
-    import torch
-
-    from texsyn.gan.plane_picture import coverage
-    from texsyn.metrics.pixel_frechet import pixel_frechet
-
-    n = min(data.n, SCORED)
-    real = data.batch(torch.linspace(0, data.n - 1, n).long())
-
-    def scores(trainee: Any, step: int) -> dict[str, float]:
-        made = trainee.model().many(n, seed=0)
-        if data.kind == "pictures":
-            return {"pixel_frechet": round(pixel_frechet(real / 2 + 0.5, made, side=PIXELS), 6)}
-        if data.modes is None or data.sigma is None:
-            return {}
-        modes, good = coverage(made, data.modes, 3 * data.sigma)
-        return {"modes": modes, "good": round(good, 4)}
-
-    return scores
 
 
 # ---------------------------------------------------------------------------------------------- pictures of the trained
@@ -289,12 +258,18 @@ def sample_images(
     first = fresh_seed() if seed is None else seed
     number = _label(model, label)
     size, kind = Size(model.config.height, model.config.width * model.about.domains), _kind(model)
-    names = _names(model_file, output, first, count, grid, size)
+    names = _names(model_file, output, first, count, grid, size, model)
     for name in names:
-        checked("-o", check_target, name, mode=kind, dtype="uint8", size=None if grid else size, overwrite=overwrite)
+        dtype = "uint8" if grid or (model.about.low, model.about.high) == (0, 1) else "float32"
+        checked("-o", check_target, name, mode=kind, dtype=dtype, size=None if grid else size, overwrite=overwrite)
     began = time.monotonic()
     made = checked("--class", model.sample, count, seed=first, label=number, truncation=truncation)
-    sheets = [grid_of(made, _columns(count), model.about.domains)] if grid else [model.picture(one) for one in made]
+    low, high = model.about.low, model.about.high
+    sheets = (
+        [grid_of((made - low) / (high - low), _columns(count), model.about.domains)]
+        if grid
+        else [model.picture(one) for one in made]
+    )
     for i, (name, picture) in enumerate(zip(names, sheets, strict=True)):
         save(picture, name, overwrite=overwrite)
         about = {"output": name, "arch": model.config.arch, "seed": first + i, "size": str(picture.size)}
@@ -336,12 +311,14 @@ def _label(model: ImageModel, text: str | None) -> int | None:
     raise Misuse(f"--class: {printable(text)!r} is not one of {', '.join(map(printable, classes))}")
 
 
-def _names(model_file: str, output: str | None, first: int, count: int, grid: bool, size: Size) -> list[str]:
+def _names(
+    model_file: str, output: str | None, first: int, count: int, grid: bool, size: Size, model: ImageModel
+) -> list[str]:
     """One output name a file that will be written."""
     if output is None:
-        output = (
-            f"{stem_of(model_file)}_{'grid' if grid else size}_seed{'{seed}' if count > 1 and not grid else first}.png"
-        )
+        plain = grid or (_kind(model) != "multi" and (model.about.low, model.about.high) == (0, 1))
+        seeds = "{seed}" if count > 1 and not grid else str(first)
+        output = f"{stem_of(model_file)}_{'grid' if grid else size}_seed{seeds}{'.png' if plain else '.tif'}"
     if grid or count == 1:
         return [output.replace("{i}", "1").replace("{seed}", str(first))]
     if output == "-":
@@ -409,12 +386,11 @@ def interpolate(
     model = _model(model_file, device)
     passed = _seed_list(seeds)
     number = _label(model, label)
-    size = Size(model.config.height, model.config.width * model.about.domains)
     sheet = output.lower().endswith((".png", ".tif", ".tiff"))
     if sheet:
         check_target(output, mode=_kind(model), dtype="uint8", size=None, overwrite=overwrite)
     else:
-        checked("-o", check_animation, output, mode=_kind(model), size=size, fps=fps, overwrite=overwrite)
+        checked("-o", check_animation, output, mode=_kind(model), fps=fps, overwrite=overwrite)
     began = time.monotonic()
     shown = interpolation(model, passed, frames, number)
     about = {"arch": model.config.arch, "seeds": passed, "frames": len(shown)}
@@ -423,7 +399,9 @@ def interpolate(
     else:
         save_animation(shown, output, fps=fps, overwrite=overwrite)
     talk.result({"output": output} | about)
-    talk.say(f"{output}: {len(shown)} frames of {size} by {model.config.arch}, {time.monotonic() - began:.1f} s")
+    talk.say(
+        f"{output}: {len(shown)} frames of {shown[0].size} by {model.config.arch}, {time.monotonic() - began:.1f} s"
+    )
 
 
 def _seed_list(text: str) -> list[int]:
@@ -434,9 +412,12 @@ def _seed_list(text: str) -> list[int]:
 
 
 def interpolation(model: ImageModel, seeds: list[int], n_frames: int, label: int | None) -> list[Picture]:
-    """Frames on the way from seed to seed, and back to the first."""
+    """Frames on the way from seed to seed, and back to the first, small pictures enlarged by whole numbers."""
+    from texsyn.gan.image_model import enlarged, picture_of
+
     each = max(2, n_frames // len(seeds))
     frames: list[Picture] = []
     for a, b in zip(seeds, [*seeds[1:], seeds[0]], strict=True):
-        frames += [model.picture(one) for one in model.between(a, b, each + 1, label=label)[:-1]]
+        made = enlarged(model.between(a, b, each + 1, label=label)[:-1], FRAME)
+        frames += [picture_of(one, model.about.domains) for one in made]
     return frames

@@ -29,18 +29,23 @@ from texsyn.models.trained import load_weights
 from texsyn.ot.nearest import one_torch_thread
 
 SETTLING = 32, 64  # batches, and latents in each, that the statistics of a generator's normalisation are measured on
-CELL = 32  # pictures smaller than this are shown as so many times as large on sheets
+CELL = 32  # pictures on sheets are enlarged up to this by whole numbers
 
 
 @dataclass(frozen=True)
 class Source:
-    """What data a model learned: "pictures" or "points", of so many domains next to each other along the channels."""
+    """What data a model learned: "pictures" or "points", of so many domains next to each other along the channels.
+
+    low, high: the picture values that the network's -1 and 1 stand for, 0 and 1 but for floats of another range.
+    """
 
     name: str
     fingerprint: str
     classes: tuple[str, ...] = ()
     kind: str = "pictures"
     domains: int = 1
+    low: float = 0.0
+    high: float = 1.0
 
     @classmethod
     def of(cls, data: Any) -> Source:
@@ -48,6 +53,7 @@ class Source:
         return cls(
             str(getattr(data, "name", "data")), str(getattr(data, "fingerprint", "")), tuple(data.classes),
             str(getattr(data, "kind", "pictures")), int(getattr(data, "domains", 1)),
+            float(getattr(data, "low", 0.0)), float(getattr(data, "high", 1.0)),
         )  # fmt: skip
 
 
@@ -86,18 +92,21 @@ class ImageModel:
         )
 
     def sample(self, n: int = 1, *, seed: int, label: int | None = None, truncation: float | None = None) -> Tensor:
-        """n pictures (n, c, h, w) in [0, 1], on the CPU; of points (n, 2, 1, 1) in their own units.
+        """n pictures (n, c, h, w) in [0, 1] (floats keep their range), on the CPU; of points (n, 2, 1, 1), their units.
 
         Picture i is that of seed + i and nothing else: each is computed by itself. ValueError as for labels().
         """
         z, labels = self.latents(n, seed=seed, truncation=truncation), self.labels(n, seed=seed, label=label)
         with one_torch_thread():
             made = [self.made(z[i : i + 1], None if labels is None else labels[i : i + 1]) for i in range(n)]
-        return torch.cat(made) if made else torch.empty(0, self.config.channels, self.config.height, self.config.width)
+        if not made:
+            return torch.empty(0, self.config.channels, self.config.height, self.config.width)
+        low, high = self.about.low, self.about.high
+        return torch.cat(made) if (low, high) == (0, 1) else low + torch.cat(made) * (high - low)
 
     @torch.no_grad()
     def made(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The pictures of latents (n, latent), as sample() gives them; bits may depend on what is computed together."""
+        """The pictures of latents (n, latent) in [0, 1]; the last bits may depend on what is computed together."""
         values = self.generator(z.to(self.device), None if labels is None else labels.to(self.device)).float().cpu()
         return values if self.about.kind == "points" else (values / 2 + 0.5).clamp(0, 1)
 
@@ -108,8 +117,11 @@ class ImageModel:
         return torch.cat(parts)
 
     def picture(self, values: Tensor) -> Picture:
-        """An 8-bit picture of values (c, h, w) in [0, 1]; domains stand side by side."""
-        return picture_of(values, self.about.domains)
+        """The picture of values (c, h, w) of sample(), 8 bits, or floats of their own range; domains side by side."""
+        if (self.about.low, self.about.high) == (0, 1):
+            return picture_of(values, self.about.domains)
+        pixels = torch.cat(values.chunk(self.about.domains), dim=2).permute(1, 2, 0).contiguous().numpy()
+        return Picture(pixels, MODES.get(pixels.shape[2], "multi"))
 
     def shown(self, *, n_rows: int = 8, n_columns: int = 8, seed: int = 0) -> Picture:
         """A sheet of pictures of seeds from `seed` on, a row for each class where there are classes, ten at most."""
@@ -200,7 +212,7 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
         about = header["data"]
         source = Source(
             str(about["name"]), str(about["fingerprint"]), tuple(map(str, about["classes"])), str(about["kind"]),
-            int(about["domains"]),
+            int(about["domains"]), float(about["low"]), float(about["high"]),
         )  # fmt: skip
         for key, t in found.items():
             if t.is_floating_point() and not bool(t.isfinite().all()):
@@ -242,11 +254,19 @@ def sheet_of(pictures: Sequence[Picture], n_columns: int | None = None) -> Pictu
     return grid_of(values, n_columns or math.ceil(len(pictures) ** 0.5))
 
 
+def enlarged(values: Tensor, least: int) -> Tensor:
+    """Values (n, c, h, w), each pixel repeated until the longer side is as near below `least` as whole times go.
+
+    >>> enlarged(torch.zeros(1, 1, 8, 12), 32).shape
+    torch.Size([1, 1, 16, 24])
+    """
+    times = max(1, least // max(values.shape[2:]))
+    return values.repeat_interleave(times, 2).repeat_interleave(times, 3)
+
+
 def grid_of(values: Tensor, n_columns: int, domains: int = 1) -> Picture:
     """A sheet of pictures (n, c, h, w) in [0, 1] in rows, a line between them; small ones are shown larger."""
-    times = max(1, CELL // max(values.shape[2:]))
-    cells = values.repeat_interleave(times, 2).repeat_interleave(times, 3)
-    cells = torch.cat(cells.chunk(domains, 1), 3)
+    cells = torch.cat(enlarged(values, CELL).chunk(domains, 1), 3)
     n, c, h, w = cells.shape
     n_rows = math.ceil(n / n_columns)
     sheet = torch.full((c, n_rows * (h + 1) - 1, n_columns * (w + 1) - 1), 0.5)

@@ -243,7 +243,7 @@ class ImageGan:
 
     def _slopes(self, real: Shown, made: Shown, labels: Tensor | None) -> Tensor:
         """The penalty of the discriminator's slopes; all are taken for the real one's class."""
-        discriminate, (x, u) = _of_one_tensor(lambda shown: self._logits(shown, labels)[0], real, made)
+        discriminate, (x, u) = _of_one_tensor(lambda shown: self.discriminator(shown, labels), real, made)
         kind = self.config.penalty
         if kind == "gp":
             return penalties.gradient_penalty(discriminate, x, u, self._uniform(len(x)).view(-1, *[1] * (x.ndim - 1)))

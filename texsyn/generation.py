@@ -1,0 +1,135 @@
+"""From a name of data and a name of an architecture to a trained image GAN: what the command line and Python call.
+
+>>> import texsyn
+>>> model = texsyn.train_gan("digits", "dcgan", loss="r1", steps=2, seed=0)
+>>> model.sample(3, seed=7).shape
+torch.Size([3, 1, 8, 8])
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from texsyn.datasets import Dataset, open_dataset
+from texsyn.gan.architectures import ARCHITECTURES, GanConfig, configure
+from texsyn.gan.image_model import ImageModel
+from texsyn.gan.image_training import ImageGan
+from texsyn.gan.plane_picture import coverage
+from texsyn.gan.ranks import ALONE, Ranks
+from texsyn.metrics.pixel_frechet import pixel_frechet
+from texsyn.models.base import Cancel, Cancelled, OnProgress, Watch
+from texsyn.training import Run, train
+
+SCORED = 2000  # pictures of either kind that a score while training compares, at most
+
+
+def train_gan(
+    data: str | Dataset,
+    arch: str = "dcgan",
+    *,
+    loss: str | None = None,
+    recipe: str = "tiny",
+    labels: bool | None = None,
+    resolution: int | tuple[int, int] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    folder: str | Path | None = None,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    cancel: Cancel | None = None,
+    **settings: Any,
+) -> ImageModel:
+    """A GAN of that architecture, trained on the data; pictures of it come from its sample().
+
+    data: a Dataset, or what texsyn.datasets.open_dataset takes, such as "digits" or a folder. loss: a name of
+    texsyn.gan.architectures.OBJECTIVES, the architecture's own where not given. labels: by class or not; where not
+    given, as the architecture's paper does. resolution: side, or (height, width), that pictures are brought to. steps:
+    updates of the generator. settings: any of GanConfig. folder: keeps a log, samples and a checkpoint, from which
+    resume goes on. Raises ValueError, InputError, OutputExists, FloatingPointError, or Cancelled.
+    """
+    if isinstance(data, str):
+        data = open_dataset(data, resolution=resolution, enlarge=resolution is not None)
+    config = config_for(data, arch, loss=loss, recipe=recipe, labels=labels, settings=settings, steps=steps)
+    trainee = ImageGan(config, data, seed=seed, device=device)
+    run = None if folder is None else run_of(trainee, Path(folder), resume=resume, scores=scores_of(data))
+    outcome = train(trainee, config.steps, run=run, max_minutes=config.max_minutes, watch=Watch(on_progress, cancel))
+    if outcome.cancelled:
+        raise Cancelled(outcome.sentence)
+    model = trainee.model()
+    model.steps = outcome.steps
+    return model
+
+
+def config_for(
+    data: Dataset,
+    arch: str,
+    *,
+    loss: str | None = None,
+    recipe: str = "tiny",
+    labels: bool | None = None,
+    settings: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+) -> GanConfig:
+    """The configuration of an architecture for data. Raises ValueError, with what is known."""
+    if labels and not data.classes:
+        raise ValueError(f"labels: {data.name} has no classes")
+    known = ARCHITECTURES.get(arch)
+    by_class = known is not None and known.by_class if labels is None else labels
+    shape = {"channels": data.channels, "height": data.height, "width": data.width}
+    shape |= {"n_classes": len(data.classes) if by_class and len(data.classes) > 1 else 0}
+    config = configure(arch, objective=loss, recipe=recipe, settings=shape | dict(settings or {}))
+    return with_steps(config, steps)
+
+
+def with_steps(config: GanConfig, steps: int | None) -> GanConfig:
+    """The configuration with so many updates of the generator; None leaves it."""
+    return config if steps is None else dataclasses.replace(config, images=steps * config.batch * config.critic_turns)
+
+
+def run_of(
+    trainee: ImageGan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    save_every: int = 250,
+    sample_every: int = 500,
+    scores: Callable[[Any, int], Mapping[str, float]] | None = None,
+    ranks: Ranks = ALONE,
+) -> Run:
+    """Where a trainee's files go, and what its config.json says."""
+    config, data = trainee.config, trainee.data
+    free = ("max_minutes",) if config.decay else ("max_minutes", "images")  # rates that fall look at the whole
+    about = {
+        "arch": config.arch,
+        "seed": trainee.seed,
+        "data": {"name": trainee.about.name, "sha256": trainee.about.fingerprint, "n": data.n},
+        "config": {name: value for name, value in dataclasses.asdict(config).items() if name not in free},
+    }
+    return Run(
+        folder, about, resume=resume, overwrite=overwrite, save_every=save_every, sample_every=sample_every,
+        scores=scores, writes=ranks.first,
+    )  # fmt: skip
+
+
+def scores_of(data: Dataset) -> Callable[[Any, int], dict[str, float]]:
+    """A function that scores a trainee's pictures by the Frechet distance of small pixels, its points by modes."""
+    n = min(data.n, SCORED)
+    real = data.batch(torch.linspace(0, data.n - 1, n).long())
+
+    def scores(trainee: Any, step: int) -> dict[str, float]:
+        made = trainee.model().many(n, seed=0)
+        if data.kind == "pictures":
+            return {"pixel_frechet": round(pixel_frechet(real / 2 + 0.5, made), 6)}
+        if data.modes is None or data.sigma is None:
+            return {}
+        modes, good = coverage(made, data.modes, 3 * data.sigma)
+        return {"modes": modes, "good": round(good, 4)}
+
+    return scores
