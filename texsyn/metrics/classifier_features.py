@@ -170,8 +170,8 @@ class ClassCoverage:
 def class_coverage(classifier: Classifier, made: Tensor, *, sure: float = 0.9, least: int = 1) -> ClassCoverage:
     """Of pictures (n, c, h, w), one at least: modes of the data, counted by a classifier.
 
-    So does the literature of mode collapse (Srivastava and others 2017, "VEEGAN", of stacked digits), but without asking
-    for confidence, as we do since a blend of two classes is none.
+    So does the literature of mode collapse (Srivastava and others 2017, "VEEGAN", of stacked digits), but does
+    not ask for confidence. We do, since a blend of two classes is none.
     """
     if not 0 <= sure <= 1 or least < 1:
         raise ValueError(f"sure={sure}, least={least} should be from 0 to 1 and at least 1")
