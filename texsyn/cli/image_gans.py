@@ -153,6 +153,7 @@ def train_on_data(
         seed = before["seed"] if before is not None else fresh_seed()
     where = checked("--device", resolve_device, device)
     trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
+    need = _require_memory(trainee, where)
     run = None
     if folder is not None:
         run = run_of(
@@ -164,7 +165,7 @@ def train_on_data(
         classes = f", {config.n_classes} classes" if config.n_classes else ""
         talk.say(
             f"{config.arch}: {config.steps} steps{limit} of {config.batch} pictures on {where}, {data.n} of "
-            f"{data.width}x{data.height} with {data.channels} channels{classes}"
+            f"{data.width}x{data.height} with {data.channels} channels{classes}, {need}"
         )
     began = time.monotonic()
     with talk.line, _asked_to_stop() as stop, in_our_words(config.arch):
@@ -187,6 +188,20 @@ def train_on_data(
     )
     if stop.signum is not None:
         raise Stopped(stop.signum)
+
+
+def _require_memory(trainee: Any, device: str) -> str:
+    """What memory the steps will need, about, in words. Raises MemoryError where there is less."""
+    from texsyn.cli.train import free_bytes, in_words
+    from texsyn.generation import training_bytes
+
+    need, free = training_bytes(trainee), free_bytes(device)
+    if free is not None and need > free:
+        raise MemoryError(
+            f"training {trainee.config.arch} with batch={trainee.config.batch} needs {in_words(need)} and "
+            f"{in_words(free)} are free; --set pieces=4, a smaller batch or another --resolution needs less"
+        )
+    return f"{in_words(need)} of memory beyond the program's own"
 
 
 def _config(

@@ -202,23 +202,29 @@ def train(
 def require_training_memory(cls: Any, exemplar: Any, config: Any, device: str) -> str:
     """What memory the training will need, about, in words. Raises MemoryError where there is less."""
     from texsyn.recipes import memory_needed
-    from texsyn.synthesis import free_memory
 
     need = cls.training_bytes(exemplar, config)
     if need is None:
         _require_memory(exemplar.size, exemplar, cls.method)
         return f"{in_words(memory_needed(exemplar.size, exemplar, cls.method))} of memory"
-    free = free_memory()
-    if device.startswith("cuda"):
-        import torch
-
-        free = torch.cuda.mem_get_info(torch.device(device))[0]
+    free = free_bytes(device)
     if free is not None and need > free:
         raise MemoryError(
             f"training {cls.method} on {exemplar.size} pixels needs {in_words(need)} and {in_words(free)} are free; "
             "a smaller IMAGE or another --recipe needs less"
         )
     return f"{in_words(need)} of memory beyond the program's own"
+
+
+def free_bytes(device: str) -> int | None:
+    """Memory that is free on a device; None where nobody knows."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    from texsyn.synthesis import free_memory
+
+    return free_memory()
 
 
 def in_words(n_bytes: int) -> str:
