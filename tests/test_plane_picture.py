@@ -121,14 +121,15 @@ def test_many_points_are_drawn_in_parts() -> None:
     assert discs(points)[36, 36] == pytest.approx(1, abs=1e-6)
 
 
-def test_points_are_pictures_or_pairs_and_made_ones_lie_over_real_ones() -> None:
+def test_points_are_pictures_or_pairs_and_real_ones_lie_on_made_ones() -> None:
     none = lambda p: torch.zeros(len(p))  # noqa: E731
     pairs = plane_picture(none, CORNER, -CORNER, height=61, width=61)
     assert np.array_equal(pairs, plane_picture(none, CORNER.view(1, 2, 1, 1), -CORNER, height=61, width=61))
     assert pairs[5, 55].tolist() == rgb(REAL)  # 0.95 / (1.2 * 0.95) of 30.5 pixels from the middle: 25.4
     assert pairs[55, 5].tolist() == rgb(MADE)
-    over = plane_picture(none, CORNER, CORNER, height=61, width=61)
-    assert over[5, 55].tolist() == rgb(MADE)
+    over = plane_picture(none, CORNER, CORNER, height=61, width=61, radius=5)
+    assert over[5, 55].tolist() == rgb(REAL)
+    assert over[5, 59].tolist() == rgb(MADE)  # real ones are smaller
 
 
 def test_a_streak_goes_where_the_step_does_and_becomes_thin() -> None:

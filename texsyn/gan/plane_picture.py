@@ -35,12 +35,13 @@ def plane_picture(
     steps: Tensor | None = None,
     radius: float = 2.5,
 ) -> np.ndarray:
-    """(height, width, 3) uint8: the field of D in blue (made) to orange (real), real points black, made ones red.
+    """(height, width, 3) uint8: D's field in blue (made) to orange (real), made points red, upon them real ones black.
 
     field: D, from points (n, 2, 1, 1) to logits (n,). The origin is in the middle and `reach` of the plane lies above
     and below it; by default a fifth beyond the farthest real coordinate. probability: colours are sigmoid(logit), white
     at 1/2; else, for critics whose zero means nothing, values between the lowest and the highest of the picture, white
-    at half way. steps (M, 2): a streak from each made point along its step, thin at its end. radius: of points, pixels.
+    at half way. steps (M, 2): a streak from each made point along its step, thin at its end. radius: of made points, in
+    pixels; real ones have three fifths of it.
     """
     real, made = _points("real", real), _points("made", made)
     if height < 1 or width < 1:
@@ -62,10 +63,8 @@ def plane_picture(
         if len(steps) != len(made):
             raise ValueError(f"steps: {len(steps)} of them should be one for each of the {len(made)} made points")
         canvas = _over(canvas, MADE, _streaks(pixels(made), pixels(made + steps), height, width, radius))
-    for points, colour in ((real, REAL), (made, MADE)):
-        at = pixels(points)
-        canvas = _over(canvas, RIM, _discs(at, np.full(len(at), radius + 0.8), height, width))
-        canvas = _over(canvas, colour, _discs(at, np.full(len(at), radius), height, width))
+    for points, colour, size in ((made, RIM, radius + 0.8), (made, MADE, radius), (real, REAL, 0.6 * radius)):
+        canvas = _over(canvas, colour, _discs(pixels(points), np.full(len(points), size), height, width))
     return np.round(255 * canvas).astype(np.uint8)
 
 
