@@ -72,7 +72,7 @@ def test_ascent_arrives_there(cost: str) -> None:
     value, _ = exact(X, Y, cost)
     critic = DualCritic(Y, cost=cost)
     optimiser, error = torch.optim.Adam(critic.parameters(), lr=0.05), critic.mass_error(X).item()
-    for i in range(600):
+    for i in range(700):
         optimiser.param_groups[0]["lr"] = 0.05 * (1 - i / 600)
         optimiser.zero_grad()
         (-critic.value(X)).backward()
@@ -308,7 +308,7 @@ def test_training_goes_on_from_its_state_bit_for_bit() -> None:
 @pytest.mark.parametrize(("cost", "epsilon"), [("euclidean", 0.05), ("squared", 0.02)])
 def test_all_modes_from_any_seed(seed: int, cost: str, epsilon: float) -> None:
     loop, _, generator = plane(seed, epsilon, cost)
-    for i in range(600):
+    for i in range(700):
         loop.step(i)
     n, share = reached(generator)
     assert n == 8
