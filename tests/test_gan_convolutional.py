@@ -394,12 +394,13 @@ def test_a_laplacian_pyramid_is_the_picture() -> None:
     """With h_k = I_k - l_k, levels that begin with real pictures show those, and so do levels one after another."""
     generator, discriminator = lapgan(Design(3, 32, 48, features=2, max_features=2), stream())
     x = normal(4, 3, 32, 48).double()
-    real = discriminator.shown(x)
-    assert [t.shape[2:] for t in real] == [(8, 12), (16, 24), (32, 48)]
-    assert real[-1] is x
+    real, levels = discriminator.shown(x), halved(x, 3)
+    assert [t.shape[1:] for t in real] == [(3, 8, 12), (6, 16, 24), (6, 32, 48)]
+    for shown, coarse, level in zip(real[1:], levels, levels[1:], strict=False):
+        assert torch.equal(shown, torch.cat([level, enlarged(coarse)], 1))
     generator.double()
-    generator.coarsest.forward = lambda z, labels: real[0]
-    generator.details = nn.ModuleList(Knows(t) for t in real[1:])
+    generator.coarsest.forward = lambda z, labels: levels[0]
+    generator.details = nn.ModuleList(Knows(t) for t in levels[1:])
     z = generator.draw(4, stream()).double()
     for made, level in zip(generator.shown(z, None, x), real, strict=True):
         torch.testing.assert_close(made, level, rtol=0, atol=1e-14)
@@ -419,7 +420,7 @@ def test_levels_begin_with_the_real_picture_to_learn_and_with_the_made_one_to_ma
     assert generator.parts == [5, 256, 1024]
     assert generator.design.latent == 5 + 256 + 1024
     z, x = generator.draw(3, stream()).requires_grad_(True), normal(3, 1, 32, 32, seed=1).requires_grad_(True)
-    for k, shown in enumerate(generator.shown(z, None, x)):
+    for k, shown in enumerate(t[:, :1] for t in generator.shown(z, None, x)):
         of_z, of_x = torch.autograd.grad(shown.square().sum(), (z, x), allow_unused=True, retain_graph=True)
         reached = [bool((part != 0).any()) for part in of_z.split(generator.parts, 1)]
         assert reached == [k == 0, k == 1, k == 2]
@@ -427,13 +428,13 @@ def test_levels_begin_with_the_real_picture_to_learn_and_with_the_made_one_to_ma
     (of_z,) = torch.autograd.grad(generator(z).square().sum(), z)
     assert all(bool((part != 0).any()) for part in of_z.split(generator.parts, 1))
     with torch.no_grad():
-        first, second, third = generator.shown(z, None, x)
-        again = generator.shown(z, None, F.interpolate(second, scale_factor=2, mode="nearest"))  # whose half is second
-        assert not torch.allclose(third, again[2])
+        first = generator.shown(z, None, x)[0]
         low = enlarged(first)
         made = low + generator.details[0](low, z[:, 5:261], None)
-        low = enlarged(made)
-        torch.testing.assert_close(generator(z), low + generator.details[1](low, z[:, 261:], None))
+        half_is_made = F.interpolate(made, scale_factor=2, mode="nearest")
+        last = generator.shown(z, None, half_is_made)[2]
+        assert torch.equal(last[:, 1:], enlarged(made))
+        torch.testing.assert_close(last[:, :1], generator(z))
 
 
 def test_one_loss_of_all_levels_trains_each_as_if_it_were_alone() -> None:

@@ -2,13 +2,15 @@
 
 Denton, Chintala, Szlam and Fergus 2015, "Deep generative image models using a Laplacian pyramid of adversarial
 networks". With I_K the coarsest picture, d halving and u doubling, l_k = u(I_{k+1}) and h_k = I_k - l_k: the level's
-generator makes h_k from l_k and a plane of noise, its discriminator is shown l_k + h_k. To learn, each level begins
-with the l_k of a real picture; to make pictures, with what the coarser levels made. Levels share no weights, so that
-one loss of all of them trains each as if it were alone (its gradients are 1 / n_levels of that, which Adam does not
+generator makes h_k from l_k and a plane of noise, its discriminator judges l_k + h_k. To learn, each level begins with
+the l_k of a real picture; to make pictures, with what the coarser levels made. Levels share no weights, so that one
+loss of all of them trains each as if it were alone (its gradients are 1 / n_levels of that, which Adam does not
 notice).
 
 Departures: d is the mean of 2 x 2 and u is bilinear, symmetric where sides are even, instead of a blur before every
-second pixel; noise is normal, not uniform; discriminators of the finer levels are DCGAN's, deeper than the paper's.
+second pixel; noise is normal, not uniform; discriminators of the finer levels are DCGAN's, and they are shown l_k
+beside the sum, so that they see what h_k was made for. With the sum alone, the covariance of made digits was off by
+0.94 of the real one's norm after 1500 steps, instead of 0.50.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def level_designs(design: Design, n_levels: int) -> list[Design]:
 
 
 class Detail(nn.Module):
-    """h of l (B, C, H, W), noise (B, 1, H, W) and, with classes, a plane of the class: three convolutions 5 x 5."""
+    """h of l (B, C, H, W), noise (B, H W) and, with classes, a plane of the class: three convolutions 3 x 3."""
 
     def __init__(self, design: Design, random: torch.Generator) -> None:
         super().__init__()
@@ -81,9 +83,9 @@ class Detail(nn.Module):
             places = design.height * design.width
             self.planes = weights.linear(design.n_classes, places, gain=1 / weights.spread, bias=False)
         n, n_in = design.features, design.channels + 1 + bool(design.n_classes)
-        self.first, self.norm1 = weights.conv(n_in, n, 5, bias=False), batch_norm(n, weights)
-        self.second, self.norm2 = weights.conv(n, n, 5, bias=False), batch_norm(n, weights)
-        self.last = weights.conv(n, design.channels, 5)
+        self.first, self.norm1 = weights.conv(n_in, n, bias=False), batch_norm(n, weights)
+        self.second, self.norm2 = weights.conv(n, n, bias=False), batch_norm(n, weights)
+        self.last = weights.conv(n, design.channels)
 
     def forward(self, low: Tensor, noise: Tensor, labels: Tensor | None) -> Tensor:
         seen = [low, noise.unflatten(1, self.shape)]
@@ -116,26 +118,29 @@ class LaplacianGenerator(ImageGenerator):
         return x
 
     def shown(self, z: Tensor, labels: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
-        """A picture of each level, the coarsest first; each finer one's l is that of real x, and so are labels."""
+        """The coarsest picture, then l + h and l of each finer level (B, 2 C, h, w), l and labels those of real x."""
         first, *noises = z.split(self.parts, 1)
         lows = [enlarged(coarse) for coarse in halved(x, self.n_levels)[:-1]]
         finer = zip(self.details, lows, noises, strict=True)
-        return (self.coarsest(first, labels), *(low + detail(low, noise, labels) for detail, low, noise in finer))
+        pairs = (torch.cat([low + detail(low, noise, labels), low], 1) for detail, low, noise in finer)
+        return (self.coarsest(first, labels), *pairs)
 
 
 class LaplacianDiscriminator(ImageDiscriminator):
-    """Pictures of all levels, the coarsest first, to a logit for each, (B, n_levels)."""
+    """What shown() gives of real pictures, and the generator's of made ones, to a logit a level, (B, n_levels)."""
 
     def __init__(self, design: Design, random: torch.Generator, n_levels: int, normalised: bool = True) -> None:
         super().__init__()
         first, *finer = level_designs(design, n_levels)
         self.design, self.n_levels = design, n_levels
         self.levels = nn.ModuleList([PerceptronDiscriminator(first, random, DEPTH)])
-        self.levels.extend(ConvolutionalDiscriminator(d, random, normalised) for d in finer)
+        for d in finer:
+            self.levels.append(ConvolutionalDiscriminator(replace(d, channels=2 * d.channels), random, normalised))
 
     def shown(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The halvings of real pictures."""
-        return halved(x, self.n_levels)
+        """The coarsest picture, then each finer one and its l (B, 2 C, h, w)."""
+        first, *finer = levels = halved(x, self.n_levels)
+        return (first, *(torch.cat([one, enlarged(coarse)], 1) for coarse, one in zip(levels, finer, strict=False)))
 
     def forward(self, shown: Shown, labels: Tensor | None = None) -> Tensor:
         assert isinstance(shown, tuple)
