@@ -258,17 +258,58 @@ def test_weights_of_dcgan_start_as_the_paper_says() -> None:
         assert torch.cat(gains).mean().item() == pytest.approx(0, abs=0.003)
 
 
-def test_ends_of_dcgan_are_the_convolutions_of_the_paper() -> None:
+def loaded(theirs: nn.Sequential, mine: nn.Module) -> nn.Sequential:
+    """Torch's own layers with the weights of a network of ours, in the same order."""
+    with torch.no_grad():
+        for target, (name, source) in zip(theirs.parameters(), mine.named_parameters(), strict=True):
+            target.copy_(source.reshape(target.shape) + (1 if name.endswith("gain") else 0))
+    return theirs
+
+
+def test_dcgan_is_the_paper_in_torchs_layers() -> None:
     """Up from one pixel, and down to one, by kernels of the coarsest picture's size."""
     generator, discriminator = dcgan(Design(3, 16, 24, latent=5, features=8), stream())
-    base, last = generator.layers[0], discriminator.last
-    z = normal(4, 5)
-    kernel = base.linear.weight.T.reshape(5, 16, 4, 6)
-    up = F.conv_transpose2d(z[:, :, None, None], kernel)
-    torch.testing.assert_close(base.linear(z).unflatten(1, base.shape), up)
-    x = normal(4, 16, 4, 6)
-    down = F.conv2d(x, last.weight.reshape(1, 16, 4, 6))
-    torch.testing.assert_close(last(x.flatten(1)), down.flatten(1))
+    with torch.no_grad():  # far from where they start, so that activations have something to do
+        for n, p in enumerate([*generator.parameters(), *discriminator.parameters()]):
+            p.copy_(0.3 * normal(*p.shape, seed=n))
+    up = nn.Sequential(
+        *(nn.ConvTranspose2d(5, 16, (4, 6), bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.ConvTranspose2d(16, 8, 4, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.ConvTranspose2d(8, 3, 4, 2, 1, bias=False), nn.Tanh()),
+    )
+    down = nn.Sequential(
+        *(nn.Conv2d(3, 8, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)),
+        *(nn.Conv2d(8, 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU(0.2)),
+        nn.Conv2d(16, 1, (4, 6), bias=False),
+    )
+    loaded(up, generator)
+    with torch.no_grad():  # theirs is (inputs, outputs), a linear layer's weight (outputs, inputs)
+        up[0].weight.copy_(generator.layers[0].linear.weight.T.reshape(5, 16, 4, 6))
+    z, x = normal(4, 5, seed=50), normal(4, 3, 16, 24, seed=51)
+    for training in (True, False):
+        for network in (generator, discriminator, up, down):
+            network.train(training)
+        torch.testing.assert_close(generator(z), up(z[:, :, None, None]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(discriminator(x), loaded(down, discriminator)(x).flatten(), rtol=1e-4, atol=1e-4)
+
+
+def test_perceptrons_are_torchs_layers() -> None:
+    design = Design(2, 3, 4, n_classes=2, latent=5, features=8)
+    for normalised in (False, True):
+        generator, discriminator = perceptron(design, stream(), depth=2, normalised=normalised)
+        labels, z, x = torch.tensor([0, 1, 1]), normal(3, 5), normal(3, 2, 3, 4, seed=1)
+        told = F.one_hot(labels, 2).float()
+        weights = [layer.weight for layer in generator.stack.hidden]
+        h = torch.cat([z, told], 1)
+        for weight in weights:
+            h = h @ weight.T
+            h = (F.batch_norm(h, None, None, training=True) if normalised else h).relu()
+        made = (h @ generator.stack.last.weight.T).tanh().view(3, 2, 3, 4)
+        torch.testing.assert_close(generator(z, labels), made)
+        h = torch.cat([x.flatten(1), told], 1)
+        for layer in discriminator.stack.hidden:
+            h = F.leaky_relu(h @ layer.weight.T, 0.2)
+        torch.testing.assert_close(discriminator(x, labels), (h @ discriminator.stack.last.weight.T).flatten())
 
 
 def test_a_transposed_convolution_is_torchs() -> None:
@@ -469,7 +510,10 @@ def test_one_loss_of_all_levels_trains_each_as_if_it_were_alone() -> None:
 
 def test_levels_are_as_many_as_asked_for() -> None:
     design = Design(1, 48, 32, features=4, latent=3)
-    assert lapgan(design, stream())[0].n_levels == 3
+    generator, discriminator = lapgan(design, stream())
+    assert generator.n_levels == discriminator.n_levels == 3
+    assert generator.coarsest.design.features == discriminator.levels[0].design.features == 16
+    assert batch_norms(generator) == 2 + 2 * 2  # two layers of the coarsest level, two of each other
     for n in (2, 4):
         generator, discriminator = lapgan(design, stream(), n_levels=n)
         z, _, x = batch(Case(lapgan, 1, 48, 32), generator)
