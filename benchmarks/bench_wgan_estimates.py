@@ -22,7 +22,8 @@ replacement (a perfect generator of these data) and between two halves. What a c
 
 Every kind has three settings of the knob that is its own (clip; weight of the penalty; rate of psi; epsilon), and the
 one of least true W1 on a seed of its own is run from fresh seeds. All make the same number of generator steps, so that
-CPU seconds differ; they are in the records. Judged at the end besides: modes and good points; of digits the classifier
+CPU seconds differ; they are in the records. All rates fall as half a cosine: Adam's steps of a fixed length otherwise
+shake psi at the end, and H with it, by far more than the W1 that is left. Judged at the end besides: modes and good points; of digits the classifier
 Frechet distance and classes reached, by texsyn.metrics. Neither of the two distances sees copying.
 """
 
@@ -30,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import math
 import statistics
@@ -57,6 +59,7 @@ from texsyn.gan.plane_picture import coverage, plane_picture
 from texsyn.gan.training import Adversarial, Phase, Player, Terms
 from texsyn.images import load, save
 from texsyn.metrics.classifier_features import class_coverage, classifier_frechet, train_classifier
+from texsyn.training import cosine
 
 Record = dict[str, Any]
 
@@ -64,7 +67,7 @@ Record = dict[str, Any]
 KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
     "clip": ("c", (0.01, 0.03, 0.1)),
     "gp": ("weight", (0.1, 1.0, 10.0)),
-    "dual": ("rate", (0.01, 0.03, 0.1)),
+    "dual": ("rate", (0.03, 0.1, 0.3)),
     "soft dual": ("epsilon", (0.02, 0.05, 0.2)),
 }
 TURNS = {"clip": 5, "gp": 5, "dual": 30, "soft dual": 10}  # updates of the critic for one of the generator
@@ -213,7 +216,11 @@ class Training:
         else:
             judged = torch.optim.Adam(self.critic.parameters(), lr=rate, betas=betas)
         making = torch.optim.Adam(self.generator.parameters(), lr=RATE, betas=(0.0, 0.9))
-        players = {"d": Player(self.critic, judged, after=after), "g": Player(self.generator, making)}
+        falling = functools.partial(cosine, steps=case.scope.at[-1])
+        players = {
+            "d": Player(self.critic, judged, falling, after=after),
+            "g": Player(self.generator, making, falling),
+        }
         phases = [Phase("d", self.judge, repeats=TURNS[kind]), Phase("g", self.fool)]
         self.loop = Adversarial(players, phases, self.random)
 
