@@ -23,8 +23,9 @@ replacement (a perfect generator of these data) and between two halves. What a c
 Every kind has three settings of the knob that is its own (clip; weight of the penalty; rate of psi; epsilon), and the
 one of least true W1 on a seed of its own is run from fresh seeds. All make the same number of generator steps, so that
 CPU seconds differ; they are in the records. All rates fall as half a cosine: Adam's steps of a fixed length otherwise
-shake psi at the end, and H with it, by far more than the W1 that is left. Judged at the end besides: modes and good points; of digits the classifier
-Frechet distance and classes reached, by texsyn.metrics. Neither of the two distances sees copying.
+shake psi at the end, and H with it, by far more than the W1 that is left. Judged at the end besides: modes and good
+points; of digits the classifier Frechet distance and classes reached, by texsyn.metrics. Neither of the two distances
+sees copying.
 """
 
 from __future__ import annotations
