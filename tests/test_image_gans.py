@@ -21,7 +21,9 @@ from texsyn.datasets import Dataset, open_dataset
 from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, RECIPES, GanConfig, configure
 from texsyn.gan.image_model import ImageModel, Source, grid_of, load_image_model, sheet_of, slerp
 from texsyn.gan.image_training import ImageGan, stage
+from texsyn.gan.plane_picture import coverage
 from texsyn.images import InputError, load, save
+from texsyn.metrics.pixel_frechet import pixel_frechet
 from texsyn.models.base import load_texture, read_header
 
 SMALL: dict[str, Any] = {"features": 4, "max_features": 8, "latent": 6, "batch": 6, "critic_turns": 1, "average": 50.0}
@@ -182,6 +184,47 @@ def test_a_growing_network_ends_at_the_full_resolution_and_forgets_at_each_new_o
         seen.append((growing.depth, max(n_steps)))
     assert [depth for depth, _ in seen] == [0, 0, 1, 1, 1, 1, 1]
     assert seen[2][1] == 1  # Adam began anew
+
+
+def reached(objective: str, seed: int, **more: Any) -> tuple[int, float]:
+    """Modes of eight Gaussians that a perceptron reaches, each by 1 % of its points, and the share of good points."""
+    data = open_dataset("gaussians8")
+    model = texsyn.train_gan(data, "mlp", loss=objective, seed=seed, **more)
+    assert data.modes is not None
+    assert data.sigma is not None
+    return coverage(model.many(2000, seed=0), data.modes, 3 * data.sigma, least=20)
+
+
+def test_eight_gaussians_are_found() -> None:
+    assert reached("r1", 0, steps=1)[1] < 0.1
+    n, good = reached("r1", 0, steps=1000)
+    assert n >= 7
+    assert good > 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("objective", ["wgan-gp", "r1", "semi-discrete"])
+def test_eight_gaussians_are_found_from_any_seed(objective: str, seed: int) -> None:
+    n, good = reached(objective, seed)
+    print(f"{objective} {seed}: {n} modes, {good:.3f} within three standard deviations")
+    assert n >= 7
+    assert good > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", [None, "wgan-gp"])
+def test_digits_get_better_by_half_after_a_tenth_of_the_time(objective: str | None, digits: Dataset) -> None:
+    """The Frechet distance of raw pixels; DCGAN for 6000 updates, with WGAN-GP's critic for 3000."""
+    config = configure("dcgan", objective=objective, settings={"height": 8, "width": 8, "channels": 1})
+    gan, n = ImageGan(config, digits, seed=0), 6000 if objective is None else 3000
+    real, found = digits.batch(torch.arange(digits.n)) / 2 + 0.5, []
+    for i in range(n):
+        gan.step(i)
+        if i + 1 in (n // 10, n):
+            found.append(pixel_frechet(real, gan.model().many(digits.n, seed=0)))
+    print(f"{objective}: {found}")
+    assert found[1] < found[0] / 2
 
 
 # ---- what does not fit

@@ -24,7 +24,7 @@ FRAME = 128  # pixels up to which frames are enlarged
 
 _DATA_OPTIONS = (
     click.option(
-        "--arch", metavar="NAME", help="Train this GAN on the pictures of DATA; --list names them.  [default: dcgan]"
+        "--arch", metavar="NAME", help="Train this GAN on the pictures of DATA; --list names them.  [default: dcgan, of points mlp]"
     ),
     click.option("--loss", metavar="NAME", help="What it minimises, with the penalty and optimiser that belong to it."),
     click.option(
@@ -223,7 +223,7 @@ def _config(
         if arch is not None and arch != config.arch:
             raise InputError(f"the run is one of --arch {config.arch}, not of {arch}")
         return config
-    arch = arch or "dcgan"
+    arch = arch or ("mlp" if data.kind == "points" else "dcgan")
     if arch not in ARCHITECTURES:
         raise Misuse(f"--arch: {arch!r} is not one of {', '.join(ARCHITECTURES)}")
     if loss is not None and loss not in OBJECTIVES:

@@ -151,7 +151,9 @@ class ImageGan:
     def _phases(self) -> list[Phase]:
         config = self.config
         if self.dual is not None:
-            enough = lambda terms: terms["mass"] <= config.mass_error  # noqa: E731
+            # what is sent to one atom each has an error by its number alone; what is spread over several, hardly any
+            least = 0.0 if config.blur else self.dual.counting_error(config.batch * config.ascent // self.ranks.n)
+            enough = lambda terms: terms["mass"] <= least + config.mass_error  # noqa: E731
             judging = Phase(DISCRIMINATOR, self._ascend, repeats=config.critic_turns, enough=enough)
             return [judging, Phase(GENERATOR, self._descend)]
         phases = [
@@ -231,9 +233,8 @@ class ImageGan:
     def _ascend(self, turn: int) -> Terms:
         """Minus the semi-dual; "mass", a number without a slope, is how far from equal what the atoms receive is."""
         assert self.dual is not None
-        z, wanted = self._latents()
         with torch.no_grad():
-            made = self.make(z, wanted, z)
+            made = torch.cat([self.make(z, None, z) for z, _ in (self._latents() for _ in range(self.config.ascent))])
         return {"dual": -self.dual.value(made), "mass": self.dual.mass_error(made)}
 
     def _descend(self, turn: int) -> Terms:
