@@ -6,8 +6,9 @@
 *losses*, in the manner of Lucic, Kurach, Michalski, Gelly and Bousquet 2018, "Are GANs created equal? A large-scale
 study": one architecture, a small draw of hyper-parameters, as many for every loss, then several seeds at the best. All
 losses get the same draws of rate, beta1, turns of the critic, strength and batch normalisation in the discriminator,
-as far as they have use for them; draw 0 is what `texsyn train --loss` does. A draw is judged by one run; the best is
-trained again from fresh seeds, and its mean and spread are of those alone, so that luck in the draw is not counted.
+as far as they have use for them; draw 0 is DCGAN's published numbers, and over them those that a loss was published
+with. A draw is judged by one run; the best is trained again from fresh seeds, and its mean and spread are of those
+alone, so that luck in the draw is not counted.
 
 The budget is real pictures that the discriminator is shown: a critic with five turns has a fifth of the generator's
 updates. Such runs repeat to the bit on a busy machine, where equal seconds would not. Seconds stand beside: penalties
@@ -55,13 +56,21 @@ RATES, WEIGHTS, CLIPS, DUAL_RATES = (1e-4, 3e-3), (0.1, 100.0), (0.003, 0.3), (1
 BETAS, TURNS = (0.0, 0.5, 0.9), (1, 2, 5)
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the budget, at which a run is judged
 TUNING, FRESH = 100, 0  # first seeds of the two kinds of runs
+#: what no draw changes, and draw 0 where a loss has nothing else; not a recipe's numbers, which may move
+NETWORKS: dict[str, dict[str, Any]] = {
+    "dcgan": {"latent": 64, "features": 32, "max_features": 128, "batch": 64, "average": 5000.0},
+    "mlp": {"latent": 32, "features": 128, "max_features": 512, "batch": 64, "average": 5000.0},
+}
+PUBLISHED = {"rate": 2e-4, "critic_rate": 2e-4, "beta1": 0.5, "beta2": 0.999}
 #: of the plane: rates of SGD with momentum are those of SGD by how far it goes in the long run, ten times as far
 OPTIMISERS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "sgd": ({"optimiser": "sgd", "beta1": 0.0}, (0.1, 0.03, 0.3)),
     "sgd, momentum 0.9": ({"optimiser": "sgd", "beta1": 0.9}, (0.01, 0.003, 0.03)),
     "adam": ({"optimiser": "adam", "beta1": 0.5}, (3e-3, 1e-3, 1e-2)),
 }
-PLANE = {"channels": 2, "height": 1, "width": 1, "latent": 4, "features": 64, "batch": 128, "average": 0.0}
+PLANE: dict[str, Any] = {
+    "channels": 2, "height": 1, "width": 1, "latent": 4, "features": 64, "batch": 128, "average": 0.0, "beta2": 0.99,
+}  # fmt: skip
 PLANE_LOSSES: dict[str, dict[str, Any]] = {"saturating": {}, "non-saturating": {}, "r1": {"weight": 0.3}}
 
 
@@ -86,7 +95,7 @@ QUICK = Scope(640, 2, 2, 40, 640, 1, 1, (("features", 8), ("max_features", 8), (
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("losses", "collapse"), help="one of the two; both by default")
-    parser.add_argument("--arch", default="dcgan", help="of the losses, dcgan or mlp; others stay as in --out")
+    parser.add_argument("--arch", choices=NETWORKS, default="dcgan", help="of the losses; others stay as in --out")
     parser.add_argument("--losses", help="comma-separated; others stay as in --out")
     parser.add_argument("--out", type=Path, help="JSON to write, after every loss")
     parser.add_argument(
@@ -133,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
 def draw(k: int) -> dict[str, Any]:
     """Hyper-parameters number k, the same for all losses; strength from 0 to 1 is of whatever weight a loss has.
 
-    Number 0 is empty: what the loss has by itself. The others are a Latin hypercube: of each number's range every
+    Number 0 is empty: what is published. The others are a Latin hypercube: of each number's range every
     seventh is drawn from once, since seven independent draws left most rates out.
     """
     if k == 0:
@@ -245,7 +254,7 @@ def trained(scope: Scope, arch: str, name: str, k: int, seed: int, judge: Judge)
     """One run, judged along its way, with some of its pictures; no more of it from the first number that is none."""
     data = judge.data
     settings = {"channels": data.channels, "height": data.height, "width": data.width, "images": scope.images}
-    settings |= dict(scope.settings) | settings_of(name, draw(k))
+    settings |= NETWORKS[arch] | dict(scope.settings) | PUBLISHED | OBJECTIVES[name] | settings_of(name, draw(k))
     config = configure(arch, objective=name, settings=settings)
     about = {
         "arch": arch,
@@ -365,7 +374,7 @@ def of_loss(runs: list[Record]) -> dict[str, Any]:
         found["over_a_tenth"] = [round(r["curve"][-1]["classifier"] / r["curve"][0]["classifier"], 3) for r in done]
         found["cpu"] = round(statistics.median(r["cpu"] for r in done), 2)
     found["draws"] = {"best": draws[0], "median": statistics.median(draws), "worst": draws[-1]} if draws else {}
-    found["own_settings"] = None if own["diverged"] else score(own)
+    found["published"] = None if own["diverged"] else score(own)
     found["diverged"] = {"draws": len(tuning) - len(draws), "fresh": len(fresh) - len(done)}
     return found
 

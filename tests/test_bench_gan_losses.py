@@ -192,10 +192,10 @@ def test_the_summary_is_of_fresh_runs_and_knows_those_that_broke_off() -> None:
     assert hinge["classifier"] == {"mean": 0.3, "deviation": round(0.1 * math.sqrt(2), 5), "best": 0.2, "worst": 0.4}
     assert hinge["pixel"]["mean"] == 3.0
     assert hinge["draws"] == {"best": 0.1, "median": 0.25, "worst": 0.4}
-    assert (hinge["draw"], hinge["settings"], hinge["own_settings"]) == (1, {"rate": 1}, 0.4)
+    assert (hinge["draw"], hinge["settings"], hinge["published"]) == (1, {"rate": 1}, 0.4)
     assert hinge["diverged"] == {"draws": 1, "fresh": 1}
     assert hinge["over_a_tenth"] == [0.25, 0.5]
-    assert (found["f-kl"]["classifier"], found["f-kl"]["draws"], found["f-kl"]["own_settings"]) == ({}, {}, None)
+    assert (found["f-kl"]["classifier"], found["f-kl"]["draws"], found["f-kl"]["published"]) == ({}, {}, None)
 
 
 def test_the_summary_of_the_plane_has_every_rate() -> None:
