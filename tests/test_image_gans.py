@@ -479,7 +479,12 @@ def test_a_run_goes_on_with_its_settings_to_the_same_model(run: Run) -> None:
     code, _, said = run("train", "negative:digits", "--folder", "run", "--resume", "--steps", 6, "-o", "n.texsyn")
     assert (code, "is of another run" in said) == (3, True)
     code, _, said = run(*again, "--arch", "dcgan", "-o", "n.texsyn")
-    assert (code, "is one of --arch msggan, not of dcgan" in said) == (3, True)
+    assert (code, "is of another run: its arch is msggan, not dcgan" in said) == (3, True)
+    code, _, said = run(*train, "--folder", "run", "--resume", "--steps", 6, "--loss", "hinge", "-o", "n.texsyn")
+    assert (code, "its loss is relativistic-hinge, not hinge" in said) == (3, True)
+    assert run(*train, "--folder", "run", "--resume", "--steps", 7, "-o", "n.texsyn")[0] == 0  # the same command
+    code, _, said = run("train", "digits", "--folder", "run", "--resume", "--max-minutes", "0.0001", "-o", "o.texsyn")
+    assert (code, "at step 7 of 106667" in said) == (0, True)  # 640 000 images in batches of six: the recipe's
     falling = ["train", "digits", "--arch", "sngan", "--seed", 1, "--folder", "falling", *TINY]
     assert run(*falling, "--steps", 2, "-o", "f.texsyn")[0] == 0
     code, _, said = run(*falling, "--steps", 4, "--resume", "-o", "g.texsyn")

@@ -24,7 +24,8 @@ FRAME = 128  # pixels up to which frames are enlarged
 
 _DATA_OPTIONS = (
     click.option(
-        "--arch", metavar="NAME", help="Train this GAN on the pictures of DATA; --list names them.  [default: dcgan, of points mlp]"
+        "--arch", metavar="NAME",
+        help="Train this GAN on the pictures of DATA; --list names them.  [default: dcgan; of points mlp]",
     ),
     click.option("--loss", metavar="NAME", help="What it minimises, with the penalty and optimiser that belong to it."),
     click.option(
@@ -214,15 +215,13 @@ def _config(
     given: dict[str, Any],
 ) -> GanConfig:
     """The configuration of a run, of the one in a folder where that goes on."""
-    from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, GanConfig
+    from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES
     from texsyn.generation import config_for
-    from texsyn.models.base import make_config
 
-    if before is not None:
-        config: GanConfig = checked("--set", make_config, GanConfig, before["config"] | given)
-        if arch is not None and arch != config.arch:
-            raise InputError(f"the run is one of --arch {config.arch}, not of {arch}")
-        return config
+    if before is not None and (arch, loss, recipe, labels) == (None, None, None, None):
+        return _config_before(before["config"] | given, data)
+    if before is not None:  # the same command again: what differs, reading the checkpoint will say
+        arch, recipe = arch or before["config"]["arch"], recipe or before["config"].get("recipe")
     arch = arch or ("mlp" if data.kind == "points" else "dcgan")
     if arch not in ARCHITECTURES:
         raise Misuse(f"--arch: {arch!r} is not one of {', '.join(ARCHITECTURES)}")
@@ -234,6 +233,17 @@ def _config(
         "--set", config_for, data, arch, loss=loss, recipe=recipe or "tiny", labels=labels, settings=given
     )
     return made
+
+
+def _config_before(found: dict[str, Any], data: Dataset) -> GanConfig:
+    """The configuration in a run's folder; how long it was to be is the recipe's, as it is not what a run is about."""
+    from texsyn.gan.architectures import GanConfig, configure
+    from texsyn.models.base import make_config
+
+    shape = {"channels": data.channels, "height": data.height, "width": data.width}
+    usual: GanConfig = checked("--resume", configure, found["arch"], recipe=found.get("recipe", "tiny"), settings=shape)
+    config: GanConfig = checked("--set", make_config, GanConfig, {"images": usual.images} | found)
+    return config
 
 
 def _resolution(text: str | None) -> tuple[int, int] | None:

@@ -189,8 +189,8 @@ _SN = {
 }  # fmt: skip
 _SMALL = {"features": 32, "max_features": 128, "latent": 64, "batch": 64, "average": 5_000.0}
 _QUICK = _SMALL | {"rate": 5e-4, "critic_rate": 5e-4}
-#: of residual networks, whose layers are several times as wide as `features`; on digits, rates of 2e-4 learn classes not
-#: at all in the time in which these make them
+#: of residual networks, layers several times as wide as `features`; on digits, rates of 2e-4 do not learn classes
+#: in the time in which these make them
 _NARROW = _SMALL | {"features": 8, "max_features": 64, "latent": 32, "rate": 1e-3, "critic_rate": 1e-3}
 
 #: the order is the one shown to people

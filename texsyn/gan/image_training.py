@@ -119,8 +119,8 @@ class ImageGan:
             self.ada.load_state(of("ada", state))
 
     def sample(self) -> Picture:
-        """Pictures of the averaged generator, always of the same latents; of points, the plane."""
-        return self.model().shown() if self.about.kind == "pictures" else self._plane()  # of points: as they are judged
+        """Pictures of the averaged generator, always of the same latents; of points, the plane as it is judged."""
+        return self.model().shown() if self.about.kind == "pictures" else self._plane()
 
     def model(self) -> ImageModel:
         """The model so far, with the running average of the weights where there is one."""
@@ -287,10 +287,11 @@ class ImageGan:
         return augment(shown, self.policy, random) if self.ada is None else adaptive_augment(shown, self.ada.p, random)
 
     def _logits(self, shown: Shown, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Logits, and those of the classes where the discriminator tells them, which then needs no labels."""
+        """Logits, and those of the classes where the discriminator tells them, needing no labels; in float32."""
         if self.arch.tells_classes:
-            return self.discriminator.classify(shown)
-        return self.judge(shown, labels), None
+            logits, told = self.discriminator.classify(shown)
+            return logits.float(), told.float()
+        return self.judge(shown, labels).float(), None
 
     def _cast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
