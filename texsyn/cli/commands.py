@@ -351,7 +351,7 @@ from texsyn.cli import apply as _apply  # noqa: E402, F401 (verbs that need what
 from texsyn.cli import batch as _batch  # noqa: E402, F401
 from texsyn.cli import compare as _compare  # noqa: E402, F401
 from texsyn.cli import evaluate as _evaluate  # noqa: E402, F401
-from texsyn.cli import image_gans as _image_gans  # noqa: E402
+from texsyn.cli import image_gans as _image_gans  # noqa: E402, F401
 from texsyn.cli import import_singan as _import_singan  # noqa: E402, F401
 from texsyn.cli import manipulate as _manipulate  # noqa: E402, F401
 from texsyn.cli import models as _models  # noqa: E402, F401
@@ -363,5 +363,3 @@ from texsyn.cli import train as _train  # noqa: E402, F401
 from texsyn.cli import verify as _verify  # noqa: E402, F401
 from texsyn.cli import web as _web  # noqa: E402, F401
 from texsyn.cli import weights as _weights  # noqa: E402, F401
-
-texsyn.add_command(_image_gans.interpolate)

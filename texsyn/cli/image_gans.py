@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from texsyn.cli import Misuse, Stopped, printable
+from texsyn.cli.commands import _device, _parse_settings, _talk, _with, texsyn
 from texsyn.cli.files import checked, require_file, stem_of
 from texsyn.cli.progress import clock
 from texsyn.cli.talk import Talk
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 FRAME = 128  # pixels up to which frames are enlarged
 
-_DATA_OPTIONS = (
+_of_data = _with(
     click.option(
         "--arch", metavar="NAME",
         help="Train this GAN on the pictures of DATA; --list names them.  [default: dcgan; of points mlp]",
@@ -44,12 +45,6 @@ _DATA_OPTIONS = (
     ),
     click.option("--list", "lists", is_flag=True, help="List architectures, losses, recipes and kinds of DATA."),
 )  # fmt: skip
-
-
-def _of_data(f: Any) -> Any:
-    for option in reversed(_DATA_OPTIONS):
-        f = option(f)
-    return f
 
 
 def print_list() -> None:
@@ -126,7 +121,6 @@ def train_on_data(
     lists: bool,
 ) -> None:
     """Train an image GAN, with or without a folder for the run."""
-    from texsyn.cli.commands import _parse_settings
     from texsyn.cli.train import Report, _asked_to_stop, in_our_words
     from texsyn.datasets import open_dataset
     from texsyn.gan.image_training import ImageGan
@@ -359,7 +353,7 @@ def _columns(count: int) -> int:
     return max(1, round(count**0.5))
 
 
-@click.command(short_help="Let the pictures of a GAN's MODEL turn into each other.")
+@texsyn.command(short_help="Let the pictures of a GAN's MODEL turn into each other.")
 @click.argument("model_file", metavar="MODEL")
 @click.option(
     "-o", "--output", required=True, metavar="OUT",
@@ -381,10 +375,8 @@ def _columns(count: int) -> int:
 @click.option(
     "--class", "label", metavar="NAME", help="Of a model that knows classes: the one shown.  [default: the first]"
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]|mps", help="Where to run.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each result on stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("-v", "--verbose", count=True, help="Say more.")
+@_device
+@_talk
 def interpolate(
     model_file: str,
     output: str,
