@@ -72,7 +72,7 @@ def test_ascent_arrives_there(cost: str) -> None:
     value, _ = exact(X, Y, cost)
     critic = DualCritic(Y, cost=cost)
     optimiser, error = torch.optim.Adam(critic.parameters(), lr=0.05), critic.mass_error(X).item()
-    for i in range(700):
+    for i in range(600):
         optimiser.param_groups[0]["lr"] = 0.05 * (1 - i / 600)
         optimiser.zero_grad()
         (-critic.value(X)).backward()
