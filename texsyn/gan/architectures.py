@@ -297,6 +297,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
 }  # fmt: skip
 
+#: what goes over an objective's published numbers in the recipe for a CPU: those rates are for many more steps, and
+#: leave digits a blur after 1000 (benchmarks/results/gan_losses_cpu.json)
+_TINY_OBJECTIVES: dict[str, dict[str, Any]] = {
+    "wgan-clip": {"rate": 1e-3, "critic_rate": 1e-3},
+    "wgan-gp": {"rate": 1e-3, "critic_rate": 1e-3, "beta1": 0.5},
+}
 #: of points of the plane, in the recipe for a CPU: as many latents as coordinates, and rates that fall; by penalty, its
 #: weight. All of eight Gaussians in 5 to 20 seconds (tests/test_image_gans.py)
 _POINTS: dict[str, Any] = {
@@ -330,6 +336,7 @@ def configure(
         values |= dict(of.tiny)
     if objective is not None:
         values |= {"penalty": "none", "clip": 0.0, "drift": 0.0} | OBJECTIVES[objective]
+        values |= _TINY_OBJECTIVES.get(objective, {}) if recipe == "tiny" else {}
     given = dict(settings or {})
     if recipe == "tiny" and (given.get("height"), given.get("width")) == (1, 1) and not values.get("clip"):
         values |= _POINTS | {"weight": _POINTS_WEIGHT.get(values.get("penalty", ""), 10.0)}
