@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import random
 import subprocess
@@ -25,7 +26,7 @@ from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, RECIPES, GanConf
 from texsyn.gan.image_model import ImageModel, Source, grid_of, load_image_model, sheet_of, slerp
 from texsyn.gan.image_training import ImageGan, stage
 from texsyn.gan.plane_picture import coverage
-from texsyn.images import InputError, load, save
+from texsyn.images import InputError, load, read_recipe, save
 from texsyn.metrics.pixel_frechet import pixel_frechet
 from texsyn.models.base import load_texture, read_header
 
@@ -463,6 +464,14 @@ def test_from_digits_to_pictures(run: Run) -> None:
     model = texsyn.load("m.texsyn")
     second = model.picture(model.sample(1, seed=1, label=7)[0])
     assert np.array_equal(load("seven_2.png").pixels, second.pixels)
+    recipe = read_recipe("seven_2.png")
+    assert recipe is not None
+    assert (recipe["method"], recipe["seed"], recipe["settings"]) == ("acgan", 1, {"class": "7"})
+    assert recipe["model"]["sha256"] == hashlib.sha256(Path("m.texsyn").read_bytes()).hexdigest()
+    code, _, said = run("repro", "seven_2.png")
+    assert (code, len(said.splitlines()), "acgan" in said) == (3, 1, True), said
+    assert run("sample", "m.texsyn", "--seed", 0, "--no-metadata", "-o", "bare.png")[0] == 0
+    assert read_recipe("bare.png") is None
     assert run("interpolate", "m.texsyn", "--seeds", "0,1", "--frames", 6, "-o", "way.webp")[0] == 0
     assert run("interpolate", "m.texsyn", "--frames", 16, "-o", "way.png")[0] == 0
     assert run("info", "m.texsyn")[1].splitlines()[3] == "arch: acgan"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from texsyn import __version__
 from texsyn.cli import Misuse, Stopped, printable
-from texsyn.cli.commands import _device, _parse_settings, _talk, _with, texsyn
+from texsyn.cli.commands import _device, _parse_settings, _publish, _talk, _with, texsyn
 from texsyn.cli.files import checked, require_file, stem_of
 from texsyn.cli.progress import clock
 from texsyn.cli.talk import Talk
@@ -268,10 +270,11 @@ def sample_images(
     truncation: float | None,
     grid: bool,
     device: str,
+    metadata: bool = True,
 ) -> None:
     """Pictures of an image GAN: one file each, or a sheet of them."""
     from texsyn.gan.image_model import grid_of
-    from texsyn.synthesis import fresh_seed
+    from texsyn.synthesis import RECIPE_SCHEMA, Result, fresh_seed
 
     model = _model(model_file, device)
     first = fresh_seed() if seed is None else seed
@@ -289,14 +292,16 @@ def sample_images(
         if grid
         else [model.picture(one) for one in made]
     )
+    digest = hashlib.sha256(Path(model_file).read_bytes()).hexdigest()
+    settings = {"class": label, "truncation": truncation, "pictures": count if grid else None}
     for i, (name, picture) in enumerate(zip(names, sheets, strict=True)):
-        save(picture, name, overwrite=overwrite)
-        about = {"output": name, "arch": model.config.arch, "seed": first + i, "size": str(picture.size)}
-        talk.result(about)
-        talk.say(
-            f"{'stdout' if name == '-' else name}: {picture.size} by {model.config.arch}, seed {first + i}"
-            f"{f' to {first + count - 1}' if grid and count > 1 else ''}, {time.monotonic() - began:.1f} s"
-        )
+        recipe = {
+            "schema": RECIPE_SCHEMA, "texsyn": __version__, "method": model.config.arch, "size": str(picture.size),
+            "seed": first + i, "settings": {k: v for k, v in settings.items() if v is not None},
+            "model": {"name": Path(model_file).name, "sha256": digest}, "pixels_sha256": picture.sha256,
+            "seconds": round(time.monotonic() - began, 3), "evidence": [],
+        }  # fmt: skip
+        _publish(Result(picture, recipe), name, overwrite, metadata, talk)
 
 
 def _model(path: str, device: str) -> ImageModel:

@@ -176,7 +176,7 @@ def sample(
         _require_default("size_text", "tile", "morph")
         sample_images(
             model_file, talk, output=output, overwrite=overwrite, count=count, seed=seed, label=label,
-            truncation=truncation, grid=grid, device=device,
+            truncation=truncation, grid=grid, device=device, metadata=not no_metadata,
         )  # fmt: skip
         return
     _require_default("label", "truncation", "grid")
