@@ -141,6 +141,8 @@ _FLAT = {"normalised": False}  # slopes of single pictures are penalised, which 
 #: what --loss may be: a name for a loss with what belongs to it
 OBJECTIVES: dict[str, dict[str, Any]] = {
     **{name: {"loss": name} for name in (*LOSSES, *RELATIVISTIC) if name != "wasserstein"},
+    # G wants logits of 0, which equal pictures have that batch normalisation makes zeros of: it learns nothing there
+    "least-squares-pearson": {"loss": "least-squares-pearson", **_FLAT},
     # RMSprop since momentum makes the clipped critic unstable: Arjovsky, Chintala and Bottou 2017, section 4
     "wgan-clip": {
         "loss": "wasserstein", "clip": 0.01, "critic_turns": 5, "optimiser": "rmsprop", "rate": 5e-5,
