@@ -38,13 +38,13 @@ def digits() -> Dataset:
     return open_dataset("digits")
 
 
-def config_for(arch: str, data: Dataset, objective: str | None = None, **more: Any) -> GanConfig:
+def config_for(arch: str, data: Dataset, objective: str | None = None, recipe: str = "tiny", **more: Any) -> GanConfig:
     shape = {"channels": data.channels, "height": data.height, "width": data.width}
     if ARCHITECTURES[arch].by_class and "n_classes" not in more:
         more["n_classes"] = len(data.classes)
     if arch == "progan":
         more = {"growth": 12} | more  # so that four steps of six see a resolution fade in
-    return configure(arch, objective=objective, settings=SMALL | shape | more)
+    return configure(arch, objective=objective, recipe=recipe, settings=SMALL | shape | more)
 
 
 def data_for(arch: str) -> Dataset:
@@ -62,10 +62,11 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 # ---- every architecture, every loss
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_architecture_trains_and_goes_on_to_the_same_bits(arch: str) -> None:
+def test_every_architecture_trains_and_goes_on_to_the_same_bits(arch: str, recipe: str) -> None:
     data = data_for(arch)
-    config = config_for(arch, data)
+    config = config_for(arch, data, recipe=recipe)
     before = torch.get_rng_state()
     whole = ImageGan(config, data, seed=5)
     start = {name: t.clone() for name, t in whole.generator.state_dict().items()}
