@@ -233,6 +233,14 @@ def test_demodulation_makes_up_for_styles() -> None:
         assert layer(x, 30 * w).square().mean().item() == pytest.approx(1.04, rel=0.02)
 
 
+def test_a_network_begins_with_styles_about_one_without_noise() -> None:
+    generator, _ = stylegan2(Design(3, 16, 16, latent=64, features=64), stream())
+    w = generator.styles(generator.draw(50, stream(1)))[:, 0]
+    for layer in generator.layers:
+        assert layer.get_submodule("affine")(w).mean().item() == pytest.approx(1, abs=0.2)
+        assert layer.get_parameter("strength") == 0
+
+
 def test_styles_count_latents_by_their_direction() -> None:
     generator, _, z, _ = pair_of(small())
     generator.eval()
@@ -321,6 +329,12 @@ def test_noise_comes_in_by_the_strength_of_its_layer() -> None:
     ws, keys = generator.styles(z), keys_of(z)
     assert (generator.synthesise(ws, keys) - generator.synthesise(ws)).abs().max() > 1e-2
     layers = list(generator.layers)
+    seen: list[Tensor] = []
+    hooks = [layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2])) for layer in layers]
+    generator.synthesise(ws, keys)
+    for i, hook in enumerate(hooks):
+        assert torch.equal(seen[i], normals(keys, i, (6 * 10) << 2 * ((i + 1) // 2)))  # another at every place
+        hook.remove()
     for k in range(len(layers)):
         other = copy.deepcopy(generator)
         with torch.no_grad():
