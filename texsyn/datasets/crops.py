@@ -31,6 +31,7 @@ class Crops(Dataset):
         unit = to_unit(codes)
         if unit.min() < 0 or unit.max() > 1:
             self.low, self.high = float(unit.min()), float(unit.max())
+            self.high += self.low == self.high  # of one value: it stands for -1, and nothing for 1
 
     def _batch(self, numbers: np.ndarray) -> Tensor:
         y = self._rows[numbers, None, None] + np.arange(self.height)[:, None]

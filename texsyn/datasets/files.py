@@ -15,7 +15,7 @@ import numpy as np
 
 from texsyn.datasets.dataset import Dataset, Pictures, PicturesOnDemand
 from texsyn.datasets.fitting import FILTERS, Frame, Wish
-from texsyn.images import InputError, Picture
+from texsyn.images import InputError, Picture, Size
 from texsyn.images.collection import Collection
 
 #: a label (n,) for each picture and the names of the classes; (None, ()) where there are none
@@ -79,6 +79,10 @@ def of_codes(name: str, codes: np.ndarray, labels: Labels, wish: Wish) -> Datase
     chosen = wish.chosen(len(codes), name)
     codes, each = codes[chosen], (None if labels[0] is None else labels[0][chosen])
     frame = wish.frame(*codes.shape[1:])
+    shape = (len(codes), frame.channels, frame.height, frame.width)
+    if np.prod(shape, dtype=object) * codes.itemsize > wish.memory:
+        said = f"{len(codes)} pictures of {Size(frame.height, frame.width)} take more than {wish.memory} bytes"
+        raise InputError(f"{name}: {said}; give a smaller resolution, or a limit")
     parts = [frame.fit(codes[start : start + 1000], name) for start in range(0, len(codes), 1000)]
     return Pictures(name, np.concatenate(parts), each, labels[1])
 

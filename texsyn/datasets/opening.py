@@ -177,7 +177,9 @@ def _opened(spec: str, wish: Wish) -> Dataset:
         left, right = halves
         return SideBySide(spec, _opened(left, wish), _opened(right, wish))
     if _named(spec):
-        head, _, rest = spec.partition(":")
+        head, colon, rest = spec.partition(":")
+        if colon and not rest:
+            raise InputError(f"{spec} says nothing after the colon; write {NAMES[head].form}")
         return NAMES[head].opened(head, rest, wish)
     if _is_collection(spec):
         return of_collection(spec, spec, wish)
