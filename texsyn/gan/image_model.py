@@ -29,6 +29,7 @@ from texsyn.models.trained import load_weights
 from texsyn.ot.nearest import one_torch_thread
 
 SETTLING = 32, 64  # batches, and latents in each, that the statistics of a generator's normalisation are measured on
+AT_ONCE = 2**22  # pixels of pictures that are computed together
 CELL = 32  # pictures on sheets are enlarged up to this by whole numbers
 
 
@@ -68,12 +69,18 @@ class ImageModel:
     # ---- pictures
 
     def latents(self, n: int, *, seed: int, truncation: float | None = None) -> Tensor:
-        """(n, latent): row i is that of seed + i. truncation: numbers beyond it are drawn again; 0: none are."""
+        """(n, latent): row i is that of seed + i. truncation: numbers beyond it are drawn again; 0: none are.
+
+        ValueError for a truncation that is no finite number from 0.
+        """
         beyond = self.config.truncation if truncation is None else truncation
+        if not 0 <= beyond < math.inf:
+            raise ValueError(f"truncation={beyond} should be a finite number from 0")
+        width = self.generator.draw(1, torch.Generator()).shape[1]  # of several generators, more than config.latent
         rows = []
         for i in range(n):
             random = torch.Generator().manual_seed((seed + i) % 2**63)
-            rows.append(truncated(1, self.config.latent, beyond, random) if beyond else self.generator.draw(1, random))
+            rows.append(truncated(1, width, beyond, random) if beyond else self.generator.draw(1, random))
         return torch.cat(rows)
 
     def labels(self, n: int, *, seed: int, label: int | None = None) -> Tensor | None:
@@ -113,8 +120,18 @@ class ImageModel:
     def many(self, n: int, *, seed: int) -> Tensor:
         """As sample(), for scores: in batches, which is faster, so that the last bits depend on n."""
         z, labels = self.latents(n, seed=seed), self.labels(n, seed=seed)
-        parts = [self.made(z[i : i + 256], None if labels is None else labels[i : i + 256]) for i in range(0, n, 256)]
+        return self._parts(z, labels)
+
+    def _parts(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """As made(), of any number of latents: a batch at a time."""
+        k = min(256, self.at_once)
+        parts = [self.made(z[i : i + k], None if labels is None else labels[i : i + k]) for i in range(0, len(z), k)]
         return torch.cat(parts)
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures may be computed together; two or more, as statistics of one would be none."""
+        return max(2, AT_ONCE // (self.config.height * self.config.width))
 
     def picture(self, values: Tensor) -> Picture:
         """The picture of values (c, h, w) of sample(), 8 bits, or floats of their own range; domains side by side."""
@@ -128,9 +145,9 @@ class ImageModel:
         if self.config.n_classes:
             n_rows = min(self.config.n_classes, 10)
             z = self.latents(n_columns, seed=seed).repeat(n_rows, 1)
-            made = self.made(z, torch.arange(n_rows).repeat_interleave(n_columns))
+            made = self._parts(z, torch.arange(n_rows).repeat_interleave(n_columns))
         else:
-            made = self.made(self.latents(n_rows * n_columns, seed=seed))
+            made = self._parts(self.latents(n_rows * n_columns, seed=seed), None)
         return grid_of(made, n_columns, self.about.domains)
 
     def between(self, first: int, last: int, n: int, *, label: int | None = None, whole: bool = False) -> Tensor:
@@ -162,7 +179,7 @@ class ImageModel:
             layer.reset_running_stats()
             layer.momentum = None  # the mean over all batches
             layer.train()
-        n_batches, n = SETTLING
+        n_batches, n = SETTLING[0], min(SETTLING[1], self.at_once)
         for i in range(n_batches):
             z, labels = generator.draw(n, random), self.labels(n, seed=i * n)
             generator(z.to(self.device), None if labels is None else labels.to(self.device))
@@ -214,6 +231,7 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
             str(about["name"]), str(about["fingerprint"]), tuple(map(str, about["classes"])), str(about["kind"]),
             int(about["domains"]), float(about["low"]), float(about["high"]),
         )  # fmt: skip
+        require_source(source, config)
         for key, t in found.items():
             if t.is_floating_point() and not bool(t.isfinite().all()):
                 raise ValueError(f"{key} has a NaN or an infinite value")
@@ -224,6 +242,18 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
         return model
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
         raise InputError(f"{name}: not a usable texsyn model ({' '.join(str(e).split())[:200]})") from e
+
+
+def require_source(source: Source, config: GanConfig) -> None:
+    """ValueError unless a model of that configuration can have learned such data."""
+    if source.kind not in ("pictures", "points"):
+        raise ValueError(f"kind={source.kind!r} should be pictures or points")
+    if source.domains < 1 or config.channels % source.domains:
+        raise ValueError(f"domains={source.domains} should divide channels={config.channels}")
+    if not -math.inf < source.low < source.high < math.inf:
+        raise ValueError(f"low={source.low}, high={source.high}: both should be finite and the first the lower one")
+    if config.n_classes not in (0, len(source.classes)):
+        raise ValueError(f"n_classes={config.n_classes} should be 0 or the {len(source.classes)} of the data")
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
