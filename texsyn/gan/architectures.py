@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from texsyn.gan.augment import POLICIES
 from texsyn.gan.losses import F_DIVERGENCES, LOSSES, RELATIVISTIC, AdversarialLoss, RelativisticLoss, f_gan
 from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator
 
@@ -101,6 +102,8 @@ class GanConfig:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} should be from 0 to below 1")
+        if self.augment not in ("none", "ada") and not set(self.augment.replace(" ", "").split(",")) <= set(POLICIES):
+            raise ValueError(f"augment={self.augment!r} is not none, ada or some of {','.join(POLICIES)}")
         if self.batch % self.pieces:
             raise ValueError(f"pieces={self.pieces} should divide batch={self.batch}")
         if self.loss == SEMI_DISCRETE and (self.penalty != "none" or self.clip):
@@ -346,5 +349,7 @@ def configure(
     values |= given
     if "arch" in values and values["arch"] != arch:
         raise ValueError(f"arch={values['arch']!r} stands against arch={arch!r}")
+    if given.get("recipe", recipe) != recipe:
+        raise ValueError(f"recipe={given['recipe']!r} stands against recipe={recipe!r}")
     made: GanConfig = make_config(GanConfig, values | {"arch": arch, "recipe": recipe})
     return made

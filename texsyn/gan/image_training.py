@@ -74,6 +74,9 @@ class ImageGan:
         about: Source | None = None,
     ) -> None:
         require_fit(config, data)
+        if config.batch // config.pieces % ranks.n:
+            each = f"batch={config.batch} in pieces={config.pieces}"
+            raise ValueError(f"{each}: a piece should be a multiple of the {ranks.n} processes")
         self.config, self.data, self.seed, self.ranks = config, data, seed, ranks
         self.device, self.about = torch.device(device), about or Source.of(data)
         self.arch = ARCHITECTURES[config.arch]
@@ -355,14 +358,26 @@ def require_fit(config: GanConfig, data: Images) -> None:
     mine, theirs = (config.channels, config.height, config.width), (data.channels, data.height, data.width)
     if mine != theirs:
         raise ValueError(f"channels, height, width={mine} are not those of the data, {theirs}")
+    kind, n_domains = getattr(data, "kind", "pictures"), getattr(data, "domains", 1)
+    if kind == "points" and config.arch != "mlp":
+        raise ValueError(f"arch={config.arch!r} is for pictures; points of the plane are learned by 'mlp'")
+    if kind == "points" and config.augment != "none":
+        raise ValueError(f"augment={config.augment!r} is for pictures; of points of the plane it should be 'none'")
+    if config.arch == "cogan" and n_domains != 2:
+        raise ValueError(f"arch={config.arch!r} needs two domains, DATA+DATA, and these data have {n_domains}")
     if config.n_classes not in (0, len(data.classes)):
         raise ValueError(f"n_classes={config.n_classes} should be 0 or the {len(data.classes)} of the data")
     if arch.labels == "needed" and not config.n_classes:
-        raise ValueError(f"arch={config.arch!r} needs data with labels, and these have none")
+        have = f"n_classes=0 leaves out their {len(data.classes)} classes" if data.classes else "these have none"
+        raise ValueError(f"arch={config.arch!r} needs data with labels, and {have}")
     if arch.labels == "none" and config.n_classes:
         raise ValueError(f"arch={config.arch!r} knows no classes: n_classes={config.n_classes} should be 0")
     if config.loss == SEMI_DISCRETE and (arch.tells_classes or config.arch in PYRAMIDS or config.n_classes):
         raise ValueError(f"loss={SEMI_DISCRETE!r} transports whole pictures without labels, not those of {config.arch}")
+    if config.growth and config.arch != "progan":
+        raise ValueError(f"growth={config.growth} is for 'progan'; of arch={config.arch!r} it should be 0")
+    if config.growth and config.loss == SEMI_DISCRETE:
+        raise ValueError(f"loss={SEMI_DISCRETE!r} transports pictures of one size: growth={config.growth} should be 0")
     if config.augment != "none" and config.arch in PYRAMIDS:
         raise ValueError(f"augment={config.augment!r}: {config.arch} judges pyramids, which are not augmented")
 
