@@ -102,7 +102,7 @@ def train(
     share = getattr(trainee, "share", lambda n: n / steps)
     agreed = getattr(trainee, "agreed", lambda stop: stop)
     first, losses = share(done), dict[str, float]()
-    why, cancelled = f"all {steps} steps are done", False
+    why, cancelled = f"all {max(steps, done)} steps are done", False
     while done < steps:
         seconds = time.monotonic() - began
         late, cancelled = bool(max_minutes) and seconds > 60 * max_minutes, False
