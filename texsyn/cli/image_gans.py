@@ -134,7 +134,10 @@ def train_on_data(
     from texsyn.training import train as train_steps
 
     check_path(output, overwrite=overwrite)
-    data = checked("DATA", open_dataset, source, resolution=_resolution(resolution), channels=channels, mirror=mirror)
+    size = _resolution(resolution)
+    data = checked(
+        "DATA", open_dataset, source, resolution=size, channels=channels, mirror=mirror, enlarge=size is not None
+    )
     given = _parse_settings(settings)
     given |= {} if max_minutes is None else {"max_minutes": max_minutes}
     given |= {} if augment is None else {"augment": augment}
@@ -149,7 +152,8 @@ def train_on_data(
     if seed is None:
         seed = before["seed"] if before is not None else fresh_seed()
     where = checked("--device", resolve_device, device)
-    trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
+    with in_our_words(config.arch):
+        trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
     need = _require_memory(trainee, where)
     run = None
     if folder is not None:
@@ -211,18 +215,20 @@ def _config(
     given: dict[str, Any],
 ) -> GanConfig:
     """The configuration of a run, of the one in a folder where that goes on."""
-    from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES
+    from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, RECIPES
     from texsyn.generation import config_for
 
     if before is not None and (arch, loss, recipe, labels) == (None, None, None, None):
         return _config_before(before["config"] | given, data)
     if before is not None:  # the same command again: what differs, reading the checkpoint will say
         arch, recipe = arch or before["config"]["arch"], recipe or before["config"].get("recipe")
-    arch = arch or ("mlp" if data.kind == "points" else "dcgan")
+    arch = ("mlp" if data.kind == "points" else "dcgan") if arch is None else arch
     if arch not in ARCHITECTURES:
         raise Misuse(f"--arch: {arch!r} is not one of {', '.join(ARCHITECTURES)}")
     if loss is not None and loss not in OBJECTIVES:
         raise Misuse(f"--loss: {loss!r} is not one of {', '.join(OBJECTIVES)}")
+    if recipe is not None and recipe not in RECIPES:
+        raise Misuse(f"--recipe: {recipe!r} is not one of {', '.join(RECIPES)}")
     if labels and not data.classes:
         raise Misuse(f"--labels: {data.name} has no classes")
     made: GanConfig = checked(
@@ -246,13 +252,13 @@ def _resolution(text: str | None) -> tuple[int, int] | None:
     """(height, width) of N or WxH."""
     if text is None:
         return None
-    from texsyn.images import parse_size
-
-    try:
-        size = parse_size(f"{text}x{text}" if text.isdigit() else text, Size(1, 1))
-    except ValueError as error:
-        raise Misuse(f"--resolution: {error}") from error
-    return size.height, size.width
+    width, mark, height = text.lower().partition("x")
+    sides = [height if mark else width, width]
+    if not all(side.isdecimal() and len(side) < 7 and int(side) for side in sides):
+        raise Misuse(
+            f"--resolution: {printable(text)!r} is not understood: give a side such as 32, or WxH such as 64x48"
+        )
+    return int(sides[0]), int(sides[1])
 
 
 # ---------------------------------------------------------------------------------------------- pictures of the trained
@@ -285,7 +291,7 @@ def sample_images(
         dtype = "uint8" if grid or (model.about.low, model.about.high) == (0, 1) else "float32"
         checked("-o", check_target, name, mode=kind, dtype=dtype, size=None if grid else size, overwrite=overwrite)
     began = time.monotonic()
-    made = checked("--class", model.sample, count, seed=first, label=number, truncation=truncation)
+    made = checked("--truncation", model.sample, count, seed=first, label=number, truncation=truncation)
     low, high = model.about.low, model.about.high
     sheets = (
         [grid_of((made - low) / (high - low), _columns(count), model.about.domains)]
@@ -405,12 +411,16 @@ def interpolate(
     from texsyn.images.animation import check_animation, save_animation
 
     talk = Talk(as_json, quiet, verbose, output)
-    model = _model(model_file, device)
+    if output in ("", "-"):
+        raise Misuse(f"-o: {output!r} is no name for frames; give one such as turning.webp")
     passed = _seed_list(seeds)
+    if frames < len(passed):
+        raise Misuse(f"--frames: {frames} are too few for {len(passed)} seeds; give at least as many")
+    model = _model(model_file, device)
     number = _label(model, label)
     sheet = output.lower().endswith((".png", ".tif", ".tiff"))
     if sheet:
-        check_target(output, mode=_kind(model), dtype="uint8", size=None, overwrite=overwrite)
+        checked("-o", check_target, output, mode=_kind(model), dtype="uint8", size=None, overwrite=overwrite)
     else:
         checked("-o", check_animation, output, mode=_kind(model), fps=fps, overwrite=overwrite)
     began = time.monotonic()
@@ -434,12 +444,12 @@ def _seed_list(text: str) -> list[int]:
 
 
 def interpolation(model: ImageModel, seeds: list[int], n_frames: int, label: int | None) -> list[Picture]:
-    """Frames on the way from seed to seed, and back to the first, small pictures enlarged by whole numbers."""
+    """So many frames from seed to seed and back to the first, small pictures enlarged by whole numbers."""
     from texsyn.gan.image_model import enlarged, picture_of
 
-    each = max(2, n_frames // len(seeds))
     frames: list[Picture] = []
-    for a, b in zip(seeds, [*seeds[1:], seeds[0]], strict=True):
+    for i, (a, b) in enumerate(zip(seeds, [*seeds[1:], seeds[0]], strict=True), 1):
+        each = i * n_frames // len(seeds) - len(frames)
         made = enlarged(model.between(a, b, each + 1, label=label)[:-1], FRAME)
         frames += [picture_of(one, model.about.domains) for one in made]
     return frames

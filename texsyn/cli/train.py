@@ -130,10 +130,12 @@ def train(
     if of_data["lists"]:
         print_list()
         return
-    if output is None:
+    if not output:
         raise Misuse("-o: a MODEL file to write is missing, e.g. -o rock.texsyn")
     if output == "-" or Path(output).suffix.lower() in PICTURE_ENDINGS:
         raise Misuse(f"-o: {output!r} is no name for a model: give a file such as rock.texsyn")
+    if folder == "":
+        raise Misuse("--folder: '' is no name for a folder")
     if resume and folder is None:
         raise Misuse("--resume: needs the --folder of the run")
     if learns_data(images, maps, method, of_data):
@@ -276,7 +278,7 @@ def in_our_words(method: str) -> Iterator[None]:
     except RuntimeError as error:
         if any(words in str(error) for words in NO_MEMORY):
             raise MemoryError(
-                f"{method} cannot be trained here: a smaller IMAGE or another --recipe needs less"
+                f"{method} cannot be trained here: smaller pictures or another --recipe need less"
             ) from error
         raise
 
