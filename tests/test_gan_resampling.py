@@ -74,10 +74,10 @@ def test_pictures_up_and_down_are_resampled() -> None:
 def test_a_folded_convolution_is_the_two_steps(by: object, periodic: bool) -> None:
     assert callable(by)
     x, weight = normal(2, 3, 6, 10), normal(4, 3, 3, 3, seed=1)
-    made = by(x, weight, periodic=periodic)
+    made = by(x, weight, periodic=periodic, folded=True)
     assert made.shape == ((2, 4, 12, 20) if by is conv_up else (2, 4, 3, 5))
-    torch.testing.assert_close(made, by(x, weight, periodic=periodic, folded=False), **ROUNDING)
-    single = by(x.float(), weight.float(), periodic=periodic).double()
+    torch.testing.assert_close(made, by(x, weight, periodic=periodic), **ROUNDING)
+    single = by(x.float(), weight.float(), periodic=periodic, folded=True).double()
     torch.testing.assert_close(single, made, atol=1e-5, rtol=0)  # float32 sums of 100 terms up to 10
 
 
@@ -100,7 +100,9 @@ def test_periodic_ones_move_with_what_goes_in(periodic: bool) -> None:
         upsampled: 2.0,
         downsampled: 0.5,
         lambda t, periodic: conv_up(t, weight, periodic=periodic): 2.0,
+        lambda t, periodic: conv_up(t, weight, periodic=periodic, folded=True): 2.0,
         lambda t, periodic: conv_down(t, weight, periodic=periodic): 0.5,
+        lambda t, periodic: conv_down(t, weight, periodic=periodic, folded=True): 0.5,
         lambda t, periodic: conv(t, weight, periodic=periodic): 1.0,
     }
     for way, scale in ways.items():

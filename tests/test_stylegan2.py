@@ -409,6 +409,40 @@ def test_a_periodic_generator_makes_tiles(periodic: bool) -> None:
     assert (difference < 1e-4) == periodic
 
 
+@pytest.mark.parametrize("periodic", [False, True])
+def test_a_periodic_discriminator_sees_a_torus(periodic: bool) -> None:
+    _, discriminator, *_ = pair_of(small(), periodic=periodic)
+    seen: list[Tensor] = []
+    discriminator.whole.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].view(6, 8, 6, 10)))
+    x = pictures()
+    discriminator(x)
+    discriminator(x.roll((4, 8), (2, 3)))
+    difference = (seen[1] - seen[0].roll((1, 2), (2, 3))).abs().max()
+    assert (difference < 1e-5) == periodic
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_folded_networks_are_the_same_functions(periodic: bool) -> None:
+    design = small(n_classes=2)
+    plain, folded = (stylegan2(design, stream(), periodic=periodic, folded=f) for f in (False, True))
+    labels, z = torch.arange(6) % 2, plain[0].draw(6, stream(9))
+    torch.testing.assert_close(folded[0](z, labels), plain[0](z, labels), atol=1e-5, rtol=1e-5)
+    judged = [pair[1](pictures(), labels) for pair in (plain, folded)]
+    torch.testing.assert_close(judged[1], judged[0], atol=1e-5, rtol=1e-5)
+    assert not torch.equal(judged[1], judged[0])  # another way
+
+
+def test_half_precision_is_near_single() -> None:
+    generator, discriminator, z, _ = pair_of(small())
+    made, judged = generator(z), discriminator(pictures())
+    with torch.autocast("cpu", torch.bfloat16):
+        rough, thought = generator(z), discriminator(pictures())
+    assert (rough - made).square().mean() < 1e-3 * made.square().mean()  # a dozen roundings to 8 bits
+    assert (thought - judged).square().mean() < 1e-3 * judged.square().mean()
+    (rough.float().square().sum() + thought.float().square().sum()).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in generator.parameters() if p.grad is not None)
+
+
 def test_mapping_of_labels_alone() -> None:
     mapping = Mapping(0, 5, 4, 3, stream())
     v = mapping(None, torch.tensor([0, 3, 0]))

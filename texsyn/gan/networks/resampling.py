@@ -4,7 +4,8 @@ To go up, zeros go between the samples and a low-pass filter takes away the copi
 down, the filter comes before the samples are thinned out, or they would alias (Zhang 2019, "Making convolutional
 networks shift-invariant again"; Karras and others 2020, "Analyzing and improving the image quality of StyleGAN", whose
 filter is [1, 3, 3, 1]). Filter and convolution are both linear and shift-invariant on the finer grid, so that a kernel
-of 3 x 3 convolved with that filter, 6 x 6, does the work of both (folded); the two steps are there to compare.
+of 3 x 3 convolved with that filter, 6 x 6, does the work of both. It takes two to four times the products (folded, for
+devices that care more for the number of passes; on a CPU the two steps make a training step 15 to 30 % faster).
 
 periodic: beyond the border is the other side, so that what comes out can be tiled; otherwise there are zeros.
 """
@@ -88,7 +89,7 @@ def conv(x: Tensor, weight: Tensor, *, periodic: bool = False) -> Tensor:
     return F.conv2d(_around(x, reach), weight) if periodic and reach else F.conv2d(x, weight, padding=reach)
 
 
-def conv_up(x: Tensor, weight: Tensor, *, periodic: bool = False, folded: bool = True) -> Tensor:
+def conv_up(x: Tensor, weight: Tensor, *, periodic: bool = False, folded: bool = False) -> Tensor:
     """x (B, I, H, W) with zeros between, convolved with weight (O, I, 3, 3), then filtered: (B, O, 2 H, 2 W).
 
     A convolution proper, as transposed ones are, and so are published weights: conv() has the kernel the other way
@@ -102,7 +103,7 @@ def conv_up(x: Tensor, weight: Tensor, *, periodic: bool = False, folded: bool =
     return resample(fine, x.new_tensor(FILTER), pad=(-1, -1) if periodic else (1, 1), gain=4)
 
 
-def conv_down(x: Tensor, weight: Tensor, *, periodic: bool = False, folded: bool = True) -> Tensor:
+def conv_down(x: Tensor, weight: Tensor, *, periodic: bool = False, folded: bool = False) -> Tensor:
     """x (B, I, H, W), H and W even, filtered, then every other value of it correlated with weight (O, I, 3, 3)."""
     x = _around(x, 2) if periodic else x
     padding = 0 if periodic else 2

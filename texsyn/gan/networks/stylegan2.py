@@ -9,13 +9,15 @@ mixed in. Here both are hashes of the latent's bits, so that a training picture 
 is computed with. Outside training there is no mixing, and the noise is that of the buffers, the same for all pictures,
 so that pictures move continuously with their latents.
 
-periodic: what is made can be tiled, and what is judged is judged as a torus. Classes reach either network by a mapping:
-beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as in the released code.
+periodic: what is made can be tiled, and what is judged is judged as a torus. folded: see resampling. Classes reach
+either network by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as released code does.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -114,10 +116,19 @@ class StyleLayer(nn.Module):
     noise: Tensor
 
     def __init__(
-        self, n_in: int, n_out: int, latent: int, shape: tuple[int, int], weights: Weights, *, up: bool, periodic: bool
+        self,
+        n_in: int,
+        n_out: int,
+        latent: int,
+        shape: tuple[int, int],
+        weights: Weights,
+        *,
+        up: bool,
+        periodic: bool = False,
+        folded: bool = False,
     ) -> None:
         super().__init__()
-        self.up, self.periodic = up, periodic
+        self.by = partial(conv_up, periodic=periodic, folded=folded) if up else partial(conv, periodic=periodic)
         self.conv = weights.conv(n_in, n_out)
         self.affine = _affine(latent, n_in, weights)
         self.strength = nn.Parameter(torch.zeros((), device=weights.random.device))
@@ -126,12 +137,9 @@ class StyleLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
         """w (B, latent). noise (B, H W), or that of the buffer, the same for all."""
         weight, bias = self.conv.used()
-        x = modulated(x, weight, self.affine(w), by=self._convolve)
+        x = modulated(x, weight, self.affine(w), by=self.by)
         noise = self.noise if noise is None else noise.view(-1, 1, *self.noise.shape)
         return _activated(x + (self.strength * noise).to(x.dtype), bias)
-
-    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
-        return (conv_up if self.up else conv)(x, weight, periodic=self.periodic)
 
 
 class ToPicture(nn.Module):
@@ -147,24 +155,28 @@ class ToPicture(nn.Module):
         return modulated(x, weight, self.affine(w), demodulate=False) + bias.to(x.dtype)[:, None, None]
 
 
-def _convolved(x: Tensor, layer: Conv, *, down: bool = False, periodic: bool = False) -> Tensor:
+def _convolved(x: Tensor, layer: Conv, by: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     weight, bias = layer.used()
-    return _activated((conv_down if down else conv)(x, weight, periodic=periodic), bias)
+    return _activated(by(x, weight), bias)
 
 
 class Halving(nn.Module):
     """x (B, n_in, H, W) by two convolutions 3 x 3, the second to half, and one of 1 x 1 beside them: (B, n_out, ..)."""
 
-    def __init__(self, n_in: int, n_out: int, weights: Weights, *, periodic: bool) -> None:
+    def __init__(self, n_in: int, n_out: int, weights: Weights, *, periodic: bool, folded: bool) -> None:
         super().__init__()
         self.periodic = periodic
+        self.to_same, self.to_half = (
+            partial(conv, periodic=periodic),
+            partial(conv_down, periodic=periodic, folded=folded),
+        )
         self.first, self.second = weights.conv(n_in, n_in), weights.conv(n_in, n_out)
         self.skip = weights.conv(n_in, n_out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         beside = self.skip(downsampled(x, periodic=self.periodic))
-        x = _convolved(x, self.first, periodic=self.periodic)
-        return (_convolved(x, self.second, down=True, periodic=self.periodic) + beside) / math.sqrt(2)
+        x = _convolved(_convolved(x, self.first, self.to_same), self.second, self.to_half)
+        return (x + beside) / math.sqrt(2)
 
 
 # ---- networks
@@ -187,6 +199,7 @@ class StyleGenerator(ImageGenerator):
         mapping_layers: int = 8,
         mixing: float = 0.9,
         periodic: bool = False,
+        folded: bool = False,
     ) -> None:
         super().__init__()
         self.design, self.mixing, self.periodic = design, mixing, periodic
@@ -201,7 +214,8 @@ class StyleGenerator(ImageGenerator):
         for k, n_out in enumerate(widths):
             shape, n_in = (height << k, width << k), widths[max(k - 1, 0)]
             if k:
-                self.layers.append(StyleLayer(n_in, n_out, n, shape, weights, up=True, periodic=periodic))
+                up = StyleLayer(n_in, n_out, n, shape, weights, up=True, periodic=periodic, folded=folded)
+                self.layers.append(up)
             self.layers.append(StyleLayer(n_out, n_out, n, shape, weights, up=False, periodic=periodic))
             self.pictures.append(ToPicture(n_out, design.channels, n, weights))
 
@@ -261,14 +275,22 @@ class StyleDiscriminator(ImageDiscriminator):
     """Pictures to logits by residual blocks, each to half the resolution, and the deviation of small groups."""
 
     def __init__(
-        self, design: Design, random: torch.Generator, *, mapping_layers: int = 8, periodic: bool = False
+        self,
+        design: Design,
+        random: torch.Generator,
+        *,
+        mapping_layers: int = 8,
+        periodic: bool = False,
+        folded: bool = False,
     ) -> None:
         super().__init__()
-        self.design, self.periodic = design, periodic
+        self.design, self.by = design, partial(conv, periodic=periodic)
         weights, widths = Weights(random, scale="equalised"), design.widths(n_halvings(design) + 1)
         self.picture = weights.conv(design.channels, widths[0], 1)
         #: from the picture on
-        self.blocks = nn.ModuleList([Halving(*pair, weights, periodic=periodic) for pair in pairwise(widths)])
+        self.blocks = nn.ModuleList(
+            [Halving(*pair, weights, periodic=periodic, folded=folded) for pair in pairwise(widths)]
+        )
         n = widths[-1]
         self.conv = weights.conv(n + 1, n)
         self.whole = weights.linear(n * math.prod(design.base()), n)
@@ -277,10 +299,10 @@ class StyleDiscriminator(ImageDiscriminator):
 
     def forward(self, shown: Shown, labels: Tensor | None = None) -> Tensor:
         assert isinstance(shown, Tensor)
-        x = _convolved(shown, self.picture, periodic=self.periodic)
+        x = _convolved(shown, self.picture, self.by)
         for block in self.blocks:
             x = block(x)
-        x = _convolved(with_deviation(x), self.conv, periodic=self.periodic)
+        x = _convolved(with_deviation(x), self.conv, self.by)
         h = self.psi(F.leaky_relu(self.whole(x.flatten(1)), 0.2) * math.sqrt(2))
         if self.mapping is None:
             return h.squeeze(1)
@@ -294,9 +316,13 @@ def stylegan2(
     mapping_layers: int = 8,
     mixing: float = 0.9,
     periodic: bool = False,
+    folded: bool = False,
 ) -> tuple[StyleGenerator, StyleDiscriminator]:
-    """Both networks; the generator's weights, then the discriminator's, are drawn from `random`."""
+    """Both networks; the generator's weights, then the discriminator's, are drawn from `random`.
+
+    mapping_layers is the generator's; a discriminator that is told classes maps those by 8.
+    """
     return (
-        StyleGenerator(design, random, mapping_layers=mapping_layers, mixing=mixing, periodic=periodic),
-        StyleDiscriminator(design, random, periodic=periodic),
+        StyleGenerator(design, random, mapping_layers=mapping_layers, mixing=mixing, periodic=periodic, folded=folded),
+        StyleDiscriminator(design, random, periodic=periodic, folded=folded),
     )
