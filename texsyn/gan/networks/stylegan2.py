@@ -166,10 +166,8 @@ class Halving(nn.Module):
     def __init__(self, n_in: int, n_out: int, weights: Weights, *, periodic: bool, folded: bool) -> None:
         super().__init__()
         self.periodic = periodic
-        self.to_same, self.to_half = (
-            partial(conv, periodic=periodic),
-            partial(conv_down, periodic=periodic, folded=folded),
-        )
+        self.to_same = partial(conv, periodic=periodic)
+        self.to_half = partial(conv_down, periodic=periodic, folded=folded)
         self.first, self.second = weights.conv(n_in, n_in), weights.conv(n_in, n_out)
         self.skip = weights.conv(n_in, n_out, 1, bias=False)
 
