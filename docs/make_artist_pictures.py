@@ -1,8 +1,8 @@
 """Makes the contact sheets of README.md's sections for artists, on methods, on networks: inputs, outputs, a failure.
 
-    python docs/make_artist_pictures.py [maps fill numbers mix style variety gotex networks]
+    python docs/make_artist_pictures.py [maps fill numbers mix style variety gotex networks gans]
 
-"networks" trains five networks, half an hour of one core in all, and keeps them in docs/networks/ for the next time.
+"networks" and "gans" train, half an hour of one core each, and keep models in docs/networks/ for the next time.
 All exemplars are formulas or pictures that come with scikit-image: brick, gravel, grass, camera, chelsea (CC0),
 text (public domain), and ihc (no known restrictions). The grey ones are tinted by a formula where colour tells more.
 """
@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import texsyn
+from texsyn.datasets import open_dataset
+from texsyn.gan.image_model import grid_of
+from texsyn.gan.image_training import ImageGan
+from texsyn.generation import config_for
 from texsyn.images import Size, load
 from texsyn.manipulation import harmonise, paint
 
@@ -304,8 +309,58 @@ def networks() -> Iterator[Row]:
     ]  # fmt: skip
 
 
+# ------------------------------------------------------------------------------------------------------------- gans
+
+
+def trained(name: str, data: str, arch: str, **more: Any) -> Any:
+    """The model that `texsyn train DATA --arch ARCH --seed 0` makes."""
+    path = Path(__file__).with_name("networks") / f"{name}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        texsyn.train_gan(data, arch, seed=0, **more).save(path)
+    return texsyn.load(path)
+
+
+def gans() -> Iterator[Row]:
+    """What GANs learn of digits, of crops of gravel, of two domains, of points; and one that loses modes."""
+
+    def real(spec: str, n: int, **more: Any) -> np.ndarray:
+        data = open_dataset(spec, **more)
+        return grid_of(data.batch(torch.arange(0, data.n, data.n // n)[:n]) / 2 + 0.5, 6).pixels
+
+    def drawn(model: Any, n: int = 36, n_columns: int = 6) -> np.ndarray:
+        return grid_of(model.sample(n, seed=0), n_columns, model.about.domains).pixels
+
+    def plane(loss: str, **more: Any) -> np.ndarray:
+        data = open_dataset("gaussians8")
+        gan = ImageGan(config_for(data, "mlp", loss=loss, settings=more), data, seed=0)
+        for step in range(gan.config.steps):
+            gan.step(step)
+        return np.asarray(Image.fromarray(gan.sample().pixels).resize((197, 197), Image.Resampling.LANCZOS))
+
+    yield [
+        ("data: digits, 8x8", real("digits", 36)),
+        ("mlp --loss wgan-gp", drawn(trained("mlp", "digits", "mlp", loss="wgan-gp", steps=2000))),
+        ("dcgan --loss wgan-gp", drawn(trained("dcgan", "digits", "dcgan", loss="wgan-gp", steps=2000))),
+        ("biggan, by class", trained("biggan", "digits", "biggan", steps=4000).shown(n_columns=6).pixels[:197]),
+    ]  # fmt: skip
+    crops = "crops:skimage:gravel"
+    stones = trained("gravel", crops, "dcgan", resolution=32, steps=3000)
+    grown = trained("progan", "digits", "progan", resolution=16, steps=3500, growth=20_000)
+    twins = trained("cogan", "digits+negative:digits", "cogan", steps=6000)
+    yield [
+        ("data: crops of gravel, 32x32", real(crops, 36, resolution=32)), ("dcgan", drawn(stones)),
+        ("progan, digits at 16x16", drawn(grown)), ("cogan: digits, their negatives", drawn(twins, 18, 3)),
+    ]  # fmt: skip
+    lost = {"optimiser": "sgd", "rate": 0.1, "critic_rate": 0.1, "beta1": 0.0, "decay": False, "images": 192_000}
+    yield [
+        ("eight Gaussians: r1", plane("r1")), ("wgan-gp", plane("wgan-gp")),
+        ("semi-discrete", plane("semi-discrete")), ("by SGD: modes lost", plane("non-saturating", **lost)),
+    ]  # fmt: skip
+
+
 SHEETS: dict[str, Callable[[], Iterator[Row]]] = {
-    f.__name__: f for f in (maps, fill, numbers, mix, style, variety, gotex, networks)
+    f.__name__: f for f in (maps, fill, numbers, mix, style, variety, gotex, networks, gans)
 }
 if __name__ == "__main__":
     for name in sys.argv[1:] or SHEETS:

@@ -10,11 +10,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES
 from texsyn.images import load, save
 from texsyn.models import METHODS
 
@@ -194,6 +196,46 @@ def test_readmes_commands_for_networks_run(
         done = CliRunner().invoke(texsyn, [*words[1:], *quick, "--quiet"])
         assert done.exit_code == 0, f"{line}: {done.output}"
         assert fnmatch.filter(set(os.listdir()) - before, re.sub(r"{\w+}", "*", words[words.index("-o") + 1])), line
+
+
+def test_readmes_commands_for_many_pictures_run(
+    artists_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line as it stands, with networks that hardly learn; every output is there afterwards."""
+    from click.testing import CliRunner
+
+    from texsyn.cli.commands import texsyn
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(artists_folder / "gravel.png", "gravel.png")
+    with zipfile.ZipFile("faces.zip", "w") as archive:
+        for name in ("gravel", "grass", "bricks", "portrait"):
+            archive.write(artists_folder / f"{name}.png", f"{name}.png")
+    section = README.partition("\n## Networks trained on many pictures\n")[2].partition("\n## ")[0]
+    lines = [line for block in re.findall(r"```\n(.+?)```", section, re.S) for line in block.splitlines()]
+    assert {shlex.split(line)[1] for line in lines} == {"train", "sample", "interpolate"}
+    small = ["--steps", "2", *(w for one in ("batch=4", "features=4", "max_features=8") for w in ("--set", one))]
+    for line in lines:
+        words = shlex.split(line)
+        quick = small if words[1] == "train" and "-o" in words else []
+        before = set(os.listdir())
+        done = CliRunner().invoke(texsyn, [*words[1:], *quick, *(["--quiet"] if "-o" in words else [])])
+        assert done.exit_code == 0, f"{line}: {done.output}"
+        if "-o" in words:
+            made = fnmatch.filter(set(os.listdir()) - before, re.sub(r"{\w+}", "*", words[words.index("-o") + 1]))
+            assert made, line
+
+
+def test_readmes_table_of_architectures_is_the_table_of_the_library() -> None:
+    section = README.partition("## Networks trained on many pictures")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| .+ \| (.+) \|$", section, re.M)
+    words = {"none": "no", "needed": "always"}
+    assert rows[0] == ("--arch", "labels")
+    assert rows[1:] == [
+        (name, words.get(arch.labels, "where DATA has them" if arch.by_class else "if asked"))
+        for name, arch in ARCHITECTURES.items()
+    ]
+    assert re.findall(r"([0-9]+) of them", section) == [str(len(OBJECTIVES))]
 
 
 def test_readmes_table_of_methods_is_the_table_of_models() -> None:
