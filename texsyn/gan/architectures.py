@@ -167,7 +167,9 @@ class Architecture:
 
     labels: "none", it knows no classes; "optional"; "needed". by_class: it is trained by class where the data have
     classes, unless somebody says otherwise. Where tells_classes, its discriminator has logits of classes. options:
-    names of settings that its builder takes too.
+    names of settings that its builder takes too. points: it learns points of the plane too. n_domains: as many it needs
+    side by side, 0 for any. pyramid: its discriminator is shown several pictures at once. begins_with_real: its
+    generator is given real pictures while it learns. grows: a resolution at a time.
     """
 
     builder: str
@@ -178,6 +180,11 @@ class Architecture:
     by_class: bool = False
     tells_classes: bool = False
     options: tuple[str, ...] = ()
+    points: bool = False
+    n_domains: int = 0
+    pyramid: bool = False
+    begins_with_real: bool = False
+    grows: bool = False
 
     def build(self, config: GanConfig, random: torch.Generator) -> tuple[ImageGenerator, ImageDiscriminator]:
         """The generator and the discriminator, their weights drawn from `random`."""
@@ -205,6 +212,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "fully connected layers (Goodfellow and others 2014); also for points of the plane",
         _DC | {"latent": 100, "features": 256, "batch": 64, "images": 64 * 200_000},
         {"features": 128, "max_features": 512, "latent": 32, "batch": 64, "average": 5_000.0},
+        points=True,
     ),
     "dcgan": Architecture(
         "convolutional:dcgan",
@@ -220,6 +228,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         _QUICK,
         options=("normalised",),
         labels="none",
+        pyramid=True,
+        begins_with_real=True,
     ),
     "cogan": Architecture(
         "coupled:cogan",
@@ -228,6 +238,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _QUICK,
         options=("normalised",),
         labels="none",
+        n_domains=2,
     ),
     "acgan": Architecture(
         "convolutional:acgan",
@@ -290,6 +301,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "beta1": 0.0, "beta2": 0.99, "batch": 16, "images": 15_000_000, "average": 11_000.0, "growth": 600_000,
         },
         _SMALL | {"batch": 32, "growth": 40_000, "images": 480_000},
+        grows=True,
     ),
     "msggan": Architecture(
         "growing:msggan",
@@ -299,6 +311,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "critic_rate": 3e-3, "beta1": 0.0, "beta2": 0.99, "batch": 32, "images": 15_000_000, "average": 22_000.0,
         },
         _SMALL | {"batch": 32, "rate": 1e-3, "critic_rate": 1e-3},
+        pyramid=True,
     ),
 }  # fmt: skip
 

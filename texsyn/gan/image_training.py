@@ -24,7 +24,7 @@ from torch.nn.utils import parametrize
 
 from texsyn.gan import penalties
 from texsyn.gan.adaptive import Overfitting, adaptive_augment
-from texsyn.gan.architectures import ARCHITECTURES, SEMI_DISCRETE, GanConfig, loss_named
+from texsyn.gan.architectures import ARCHITECTURES, SEMI_DISCRETE, Architecture, GanConfig, loss_named
 from texsyn.gan.augment import augment, chosen
 from texsyn.gan.image_model import ImageModel, Source
 from texsyn.gan.networks.design import Shown
@@ -220,7 +220,7 @@ class ImageGan:
         relative = config.loss.startswith("relativistic")
         with parametrize.cached():
             z, wanted = self._latents()
-            x, labels = self._real() if relative or config.arch == "lapgan" else (z, None)
+            x, labels = self._real() if relative or self.arch.begins_with_real else (z, None)
             with self._cast():
                 f, told = self._logits(self._augmented(self.make(z, wanted, x)), wanted)
                 r = self._logits(self._augmented(self.discriminator.shown(x)), labels)[0] if relative else None
@@ -249,10 +249,10 @@ class ImageGan:
         """The penalty of the discriminator's slopes; all are taken for the real one's class."""
         discriminate, (x, u) = _of_one_tensor(lambda shown: self.discriminator(shown, labels), real, made)
         kind = self.config.penalty
-        if kind == "gp":
-            return penalties.gradient_penalty(discriminate, x, u, self._uniform(len(x)).view(-1, *[1] * (x.ndim - 1)))
-        if kind == "dragan":
-            mixing = self._uniform(len(x)).view(-1, *[1] * (x.ndim - 1))
+        if kind in ("gp", "dragan"):
+            mixing = self._uniform(len(x), *[1] * (x.ndim - 1))  # one number a picture
+            if kind == "gp":
+                return penalties.gradient_penalty(discriminate, x, u, mixing)
             return penalties.dragan(discriminate, x, mixing, self._uniform(*x.shape))
         total = penalties.r1(discriminate, x) if kind != "r2" else penalties.r2(discriminate, u)
         return total + penalties.r2(discriminate, u) if kind == "r1-r2" else total
@@ -359,11 +359,12 @@ def require_fit(config: GanConfig, data: Images) -> None:
     if mine != theirs:
         raise ValueError(f"channels, height, width={mine} are not those of the data, {theirs}")
     kind, n_domains = getattr(data, "kind", "pictures"), getattr(data, "domains", 1)
-    if kind == "points" and config.arch != "mlp":
-        raise ValueError(f"arch={config.arch!r} is for pictures; points of the plane are learned by 'mlp'")
+    if kind == "points" and not arch.points:
+        others = _names(lambda one: one.points)
+        raise ValueError(f"arch={config.arch!r} is for pictures; points of the plane are learned by {others}")
     if kind == "points" and config.augment != "none":
         raise ValueError(f"augment={config.augment!r} is for pictures; of points of the plane it should be 'none'")
-    if config.arch == "cogan" and n_domains != 2:
+    if arch.n_domains and n_domains != arch.n_domains:
         raise ValueError(f"arch={config.arch!r} needs two domains, DATA+DATA, and these data have {n_domains}")
     if config.n_classes not in (0, len(data.classes)):
         raise ValueError(f"n_classes={config.n_classes} should be 0 or the {len(data.classes)} of the data")
@@ -372,17 +373,19 @@ def require_fit(config: GanConfig, data: Images) -> None:
         raise ValueError(f"arch={config.arch!r} needs data with labels, and {have}")
     if arch.labels == "none" and config.n_classes:
         raise ValueError(f"arch={config.arch!r} knows no classes: n_classes={config.n_classes} should be 0")
-    if config.loss == SEMI_DISCRETE and (arch.tells_classes or config.arch in PYRAMIDS or config.n_classes):
+    if config.loss == SEMI_DISCRETE and (arch.tells_classes or arch.pyramid or config.n_classes):
         raise ValueError(f"loss={SEMI_DISCRETE!r} transports whole pictures without labels, not those of {config.arch}")
-    if config.growth and config.arch != "progan":
-        raise ValueError(f"growth={config.growth} is for 'progan'; of arch={config.arch!r} it should be 0")
+    if config.growth and not arch.grows:
+        others = _names(lambda one: one.grows)
+        raise ValueError(f"growth={config.growth} is for {others}; of arch={config.arch!r} it should be 0")
     if config.growth and config.loss == SEMI_DISCRETE:
         raise ValueError(f"loss={SEMI_DISCRETE!r} transports pictures of one size: growth={config.growth} should be 0")
-    if config.augment != "none" and config.arch in PYRAMIDS:
+    if config.augment != "none" and arch.pyramid:
         raise ValueError(f"augment={config.augment!r}: {config.arch} judges pyramids, which are not augmented")
 
 
-PYRAMIDS = ("lapgan", "msggan")  #: whose discriminator is shown several pictures at once
+def _names(wanted: Callable[[Architecture], bool]) -> str:
+    return ", ".join(repr(name) for name, arch in ARCHITECTURES.items() if wanted(arch))
 
 
 def _optimiser(parameters: Any, config: GanConfig, rate: float, lazy: int) -> torch.optim.Optimizer:
