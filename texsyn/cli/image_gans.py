@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from texsyn import __version__
 from texsyn.cli import Misuse, Stopped, printable
-from texsyn.cli.commands import _device, _parse_settings, _publish, _talk, _with, texsyn
-from texsyn.cli.files import checked, require_file, stem_of
-from texsyn.cli.progress import clock
+from texsyn.cli.commands import _device, _parse_settings, _publish, _seeds, _talk, _with, texsyn
+from texsyn.cli.files import checked, require_file, stem_of, targets
 from texsyn.cli.talk import Talk
 from texsyn.images import InputError, Picture, Size, check_path, check_target, save
 
@@ -51,9 +50,9 @@ _of_data = _with(
 
 def print_list() -> None:
     """What can be trained, in words."""
+    from texsyn.cli.train import TRAINED
     from texsyn.datasets import describe
     from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, RECIPES
-    from texsyn.models import METHODS
 
     click.echo("--arch, on many pictures:")
     for name, arch in ARCHITECTURES.items():
@@ -68,8 +67,7 @@ def print_list() -> None:
     click.echo("DATA:")
     for line in describe().splitlines():
         click.echo(f"  {line}")
-    trained = [name for name in METHODS if name in ("gotex-net", "sgan", "psgan", "singan")]
-    click.echo(f"--method, on one IMAGE: {', '.join(trained)}")
+    click.echo(f"--method, on one IMAGE: {', '.join(TRAINED)}")
 
 
 def learns_data(images: tuple[str, ...], maps: tuple[str, ...], method: str | None, of_data: dict[str, Any]) -> bool:
@@ -123,11 +121,11 @@ def train_on_data(
     lists: bool,
 ) -> None:
     """Train an image GAN, with or without a folder for the run."""
-    from texsyn.cli.train import Report, _asked_to_stop, in_our_words
+    from texsyn.cli.train import Report, _asked_to_stop, in_our_words, require_free, tell_outcome
     from texsyn.datasets import open_dataset
     from texsyn.gan.image_training import ImageGan
     from texsyn.gan.ranks import join, leave
-    from texsyn.generation import run_of, scores_of, with_steps
+    from texsyn.generation import run_of, scores_of, training_bytes, with_steps
     from texsyn.models.base import Watch
     from texsyn.synthesis import fresh_seed, resolve_device
     from texsyn.training import read_config
@@ -154,7 +152,9 @@ def train_on_data(
     where = checked("--device", resolve_device, device)
     with in_our_words(config.arch):
         trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
-    need = _require_memory(trainee, where)
+    what = f"training {config.arch} with batch={config.batch}"
+    less = "--set pieces=4, a smaller batch or another --resolution needs less"
+    need = require_free(training_bytes(trainee), where, what, less)
     run = None
     if folder is not None:
         run = run_of(
@@ -179,30 +179,9 @@ def train_on_data(
         model = trainee.model()
         model.steps = outcome.steps
         model.save(output, overwrite=overwrite)
-    n_bytes, seconds = Path(output).stat().st_size, time.monotonic() - began
-    talk.result(
-        {"output": output, "arch": config.arch, "seed": seed, "steps": outcome.steps, "outcome": outcome.sentence,
-         "losses": outcome.losses, "seconds": round(seconds, 1), "bytes": n_bytes}
-    )  # fmt: skip
-    talk.say(
-        f"{output}: {config.arch} model, seed {seed}, {outcome.sentence}, {clock(seconds)}, {n_bytes / 1e6:.1f} MB"
-    )
+    tell_outcome(talk, output, {"arch": config.arch}, seed, outcome, time.monotonic() - began)
     if stop.signum is not None:
         raise Stopped(stop.signum)
-
-
-def _require_memory(trainee: Any, device: str) -> str:
-    """What memory the steps will need, about, in words. Raises MemoryError where there is less."""
-    from texsyn.cli.train import free_bytes, in_words
-    from texsyn.generation import training_bytes
-
-    need, free = training_bytes(trainee), free_bytes(device)
-    if free is not None and need > free:
-        raise MemoryError(
-            f"training {trainee.config.arch} with batch={trainee.config.batch} needs {in_words(need)} and "
-            f"{in_words(free)} are free; --set pieces=4, a smaller batch or another --resolution needs less"
-        )
-    return f"{in_words(need)} of memory beyond the program's own"
 
 
 def _config(
@@ -285,11 +264,11 @@ def sample_images(
     model = _model(model_file, device)
     first = fresh_seed() if seed is None else seed
     number = _label(model, label)
-    size, kind = Size(model.config.height, model.config.width * model.about.domains), _kind(model)
-    names = _names(model_file, output, first, count, grid, size, model)
-    for name in names:
-        dtype = "uint8" if grid or (model.about.low, model.about.high) == (0, 1) else "float32"
-        checked("-o", check_target, name, mode=kind, dtype=dtype, size=None if grid else size, overwrite=overwrite)
+    size, dtype = Size(model.config.height, model.config.width * model.about.domains), _dtype(model)
+    if grid:
+        output, dtype = output or f"{stem_of(model_file)}_grid_seed{first}.png", "uint8"
+    kind = Picture(np.zeros((1, 1, model.config.channels // model.about.domains), dtype), _kind(model))
+    names = targets(output, model_file, kind, size, _seeds(first, 1 if grid else count), overwrite)
     began = time.monotonic()
     made = checked("--truncation", model.sample, count, seed=first, label=number, truncation=truncation)
     low, high = model.about.low, model.about.high
@@ -327,6 +306,10 @@ def _kind(model: ImageModel) -> str:
     return MODES.get(model.config.channels // model.about.domains, "multi")
 
 
+def _dtype(model: ImageModel) -> str:
+    return "uint8" if (model.about.low, model.about.high) == (0, 1) else "float32"
+
+
 def _label(model: ImageModel, text: str | None) -> int | None:
     """The number of a class by its name or number."""
     if text is None:
@@ -339,24 +322,6 @@ def _label(model: ImageModel, text: str | None) -> int | None:
     if text.isdecimal() and int(text) < len(classes):
         return int(text)
     raise Misuse(f"--class: {printable(text)!r} is not one of {', '.join(map(printable, classes))}")
-
-
-def _names(
-    model_file: str, output: str | None, first: int, count: int, grid: bool, size: Size, model: ImageModel
-) -> list[str]:
-    """One output name a file that will be written."""
-    if output is None:
-        plain = grid or (_kind(model) != "multi" and (model.about.low, model.about.high) == (0, 1))
-        seeds = "{seed}" if count > 1 and not grid else str(first)
-        output = f"{stem_of(model_file)}_{'grid' if grid else size}_seed{seeds}{'.png' if plain else '.tif'}"
-    if grid or count == 1:
-        return [output.replace("{i}", "1").replace("{seed}", str(first))]
-    if output == "-":
-        raise Misuse(f"-o -: takes one picture, not {count}; leave out -n, add --grid, or give a file name with {{i}}")
-    if "{i}" not in output and "{seed}" not in output:
-        stem, own = os.path.splitext(output)
-        output = f"{stem}_{{i}}{own}"
-    return [output.replace("{i}", str(i + 1)).replace("{seed}", str(first + i)) for i in range(count)]
 
 
 def _columns(count: int) -> int:

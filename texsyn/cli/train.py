@@ -191,30 +191,40 @@ def train(
         watch = Watch(Report(talk, _quicker(cls, recipe) if where == "cpu" else None), stop)
         model, outcome = cls.train(subject, config, seed=seed, device=where, watch=watch, run=run)
         model.save(output, overwrite=overwrite)
-    n_bytes, seconds = Path(output).stat().st_size, time.monotonic() - began
-    talk.result(
-        {"output": output, "method": method, "seed": seed, "steps": outcome.steps, "outcome": outcome.sentence,
-         "losses": outcome.losses, "seconds": round(seconds, 1), "bytes": n_bytes}
-    )  # fmt: skip
-    talk.say(f"{output}: {method} model, seed {seed}, {outcome.sentence}, {clock(seconds)}, {n_bytes / 1e6:.1f} MB")
+    tell_outcome(talk, output, {"method": method}, seed, outcome, time.monotonic() - began)
     if stop.signum is not None:
         raise Stopped(stop.signum)
 
 
+def tell_outcome(talk: Talk, output: str, name: dict[str, str], seed: int, outcome: Any, seconds: float) -> None:
+    """Say what was trained and is written; name: the kind of name, "method" or "arch", and the name."""
+    n_bytes = Path(output).stat().st_size
+    talk.result(
+        {"output": output, **name, "seed": seed, "steps": outcome.steps, "outcome": outcome.sentence,
+         "losses": outcome.losses, "seconds": round(seconds, 1), "bytes": n_bytes}
+    )  # fmt: skip
+    (of,) = name.values()
+    talk.say(f"{output}: {of} model, seed {seed}, {outcome.sentence}, {clock(seconds)}, {n_bytes / 1e6:.1f} MB")
+
+
 def require_training_memory(cls: Any, exemplar: Any, config: Any, device: str) -> str:
     """What memory the training will need, about, in words. Raises MemoryError where there is less."""
+    from texsyn.material import Material
     from texsyn.recipes import memory_needed
 
     need = cls.training_bytes(exemplar, config)
     if need is None:
         _require_memory(exemplar.size, exemplar, cls.method)
         return f"{in_words(memory_needed(exemplar.size, exemplar, cls.method))} of memory"
+    what = f"training {cls.method} on {Material.of(exemplar).picture.size} pixels"  # of a stack, its first map's
+    return require_free(need, device, what, "a smaller IMAGE or another --recipe needs less")
+
+
+def require_free(need: int, device: str, what: str, less: str) -> str:
+    """What memory a training needs beyond the program's own, in words. Raises MemoryError, with a way to need less."""
     free = free_bytes(device)
     if free is not None and need > free:
-        raise MemoryError(
-            f"training {cls.method} on {exemplar.size} pixels needs {in_words(need)} and {in_words(free)} are free; "
-            "a smaller IMAGE or another --recipe needs less"
-        )
+        raise MemoryError(f"{what} needs {in_words(need)} and {in_words(free)} are free; {less}")
     return f"{in_words(need)} of memory beyond the program's own"
 
 

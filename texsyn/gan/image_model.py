@@ -6,7 +6,6 @@ Loading one runs no code from the file.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import math
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from texsyn.gan.architectures import ARCHITECTURES, GanConfig
 from texsyn.gan.latents import truncated
 from texsyn.gan.networks.design import ImageGenerator
-from texsyn.images import InputError, Picture, write_atomically
+from texsyn.images import InputError, Picture, from_unit, to_unit, write_atomically
 from texsyn.images.picture import MODES
 from texsyn.models.base import GENERATED, header_of, make_config
 from texsyn.models.trained import load_weights
@@ -166,28 +165,24 @@ class ImageModel:
 
     @torch.no_grad()
     def settled(self) -> ImageModel:
-        """The same model with the statistics of its batch normalisation measured on its own pictures, and kept.
+        """This model, the statistics of its batch normalisation measured on its own pictures, and kept from now on.
 
         What training leaves behind are running means of other weights than the averaged ones.
         """
         layers = [m for m in self.generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
         if not layers:
             return self
-        generator = copy.deepcopy(self.generator)
         random = torch.Generator().manual_seed(self.fit_seed % 2**63)
-        for layer in (m for m in generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)):
+        for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # the mean over all batches
             layer.train()
         n_batches, n = SETTLING[0], min(SETTLING[1], self.at_once)
         for i in range(n_batches):
-            z, labels = generator.draw(n, random), self.labels(n, seed=i * n)
-            generator(z.to(self.device), None if labels is None else labels.to(self.device))
-        for layer in (m for m in generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)):
-            layer.momentum = 0.1
-        model = ImageModel(generator, self.config, self.about, fit_seed=self.fit_seed)
-        model.steps = self.steps
-        return model
+            z, labels = self.generator.draw(n, random), self.labels(n, seed=i * n)
+            self.generator(z.to(self.device), None if labels is None else labels.to(self.device))
+        self.generator.eval()
+        return self
 
     def tensors(self) -> dict[str, Tensor]:
         """The generator's weights and statistics."""
@@ -273,14 +268,13 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 def picture_of(values: Tensor, domains: int = 1) -> Picture:
     """An 8-bit picture of values (c, h, w) in [0, 1], its domains side by side."""
-    pixels = torch.cat(values.chunk(domains), dim=2).permute(1, 2, 0)
-    codes = (pixels * 255 + 0.5).floor().to(torch.uint8).contiguous().numpy()
+    codes = from_unit(torch.cat(values.chunk(domains), dim=2).permute(1, 2, 0).numpy(), "uint8")
     return Picture(codes, MODES.get(codes.shape[2], "multi"))
 
 
 def sheet_of(pictures: Sequence[Picture], n_columns: int | None = None) -> Picture:
     """8-bit pictures of one size in rows on one sheet, about square unless n_columns says otherwise."""
-    values = torch.stack([torch.from_numpy(one.pixels).permute(2, 0, 1) / 255 for one in pictures])
+    values = torch.stack([torch.from_numpy(to_unit(one.pixels)).permute(2, 0, 1) for one in pictures])
     return grid_of(values, n_columns or math.ceil(len(pictures) ** 0.5))
 
 
