@@ -170,7 +170,7 @@ def test_the_deviation_of_a_group_by_hand() -> None:
     pairs = with_deviation(x, 2)
     assert pairs.shape == (4, 3, 3, 3)
     assert torch.equal(pairs[:, :2], x)
-    torch.testing.assert_close(pairs[:, 2, 1, 1], torch.tensor([1.0, 1.0, 4.0, 4.0]))
+    torch.testing.assert_close(pairs[:, 2, 1, 1], torch.tensor([0.5, 2.5, 0.5, 2.5]))  # 1 with 0, 3 with 8
     # of 1, 3, 0, 8: mean 3, squares 4, 0, 9, 25
     torch.testing.assert_close(with_deviation(x)[:, 2, 0, 0], torch.full((4,), (38 / 4) ** 0.5))
 

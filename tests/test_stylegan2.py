@@ -15,15 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from texsyn.gan.networks.design import Design
 from texsyn.gan.networks.layers import Weights, with_deviation
 from texsyn.gan.networks.resampling import FILTER, resample
-from texsyn.gan.networks.stylegan2 import (
-    Mapping,
-    StyleDiscriminator,
-    StyleGenerator,
-    StyleLayer,
-    keys_of,
-    normals,
-    stylegan2,
-)
+from texsyn.gan.networks.style import Mapping, keys_of, normals
+from texsyn.gan.networks.stylegan2 import StyleDiscriminator, StyleGenerator, StyleLayer, stylegan2
 from texsyn.gan.penalties import path_length, r1
 from texsyn.gan.training import Player
 
@@ -350,7 +343,7 @@ def test_styles_of_a_second_latent_come_in_from_some_row_on() -> None:
     generator, *_ = pair_of(small(), mixing=0.75)
     z = generator.draw(4000, stream(2))
     ws, keys = generator.styles(z), keys_of(z)
-    mixed = generator._mixed(ws, keys, None)
+    mixed = generator.mixed(ws, keys, None)
     changed = (mixed != ws).any(2)  # (B, 6)
     assert not changed[:, 0].any()
     assert (changed[:, :-1] <= changed[:, 1:]).all()  # once changed, to the end
@@ -359,7 +352,7 @@ def test_styles_of_a_second_latent_come_in_from_some_row_on() -> None:
     torch.testing.assert_close(counts, wanted, atol=0.03, rtol=0)  # four standard deviations of 4000
     last = mixed[changed[:, -1], -1]
     assert len(last.unique(dim=0)) == len(last)  # a latent of their own
-    assert torch.equal(pair_of(small(), mixing=0.0)[0]._mixed(ws, keys, None), ws)
+    assert torch.equal(pair_of(small(), mixing=0.0)[0].mixed(ws, keys, None), ws)
 
 
 # ---- the average style

@@ -42,11 +42,24 @@ class GanConfig:
     latent: int = 128
     features: int = 64
     max_features: int = 512
+    # of networks with styles, and StyleGAN3's rotations
+    mapping_layers: int = 8
+    mixing: float = 0.9  #: how many training pictures have styles of two latents
+    group: int = 4  #: pictures whose deviation the discriminator is shown
+    residual: bool = True  #: skips in the discriminator
+    periodic: bool = False  #: pictures that tile
+    folded: bool = False  #: resampling and convolution in one kernel: fewer passes, more products
+    rotation: bool = False  #: pictures turn with their latents' canvas, not only move
     # what is minimised
     loss: str = "non-saturating"
     penalty: str = "none"
     weight: float = 10.0  #: of the penalty; of r1 and r2 the gamma that is halved inside
     lazy: int = 1  #: the penalty comes in every so-manieth step, as many times stronger
+    path_weight: float = 0.0  #: of the penalty of path lengths, which the generator has; 0: none
+    path_lazy: int = 4
+    judged_blur: float = 0.0  #: pixels; what is judged is blurred by so much at first, for judged_blur_images
+    judged_blur_images: int = 0
+    freeze: int = 0  #: layers of the discriminator, from the picture on, that do not learn
     clip: float = 0.0  #: weights of the critic are clamped to [-clip, clip]; 0: they are not
     drift: float = 0.0
     orthogonal: float = 0.0
@@ -89,16 +102,29 @@ class GanConfig:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(known)}")
-        for name in ("lazy", "critic_turns", "batch", "pieces", "images", "max_atoms", "ascent"):
+        for name in (
+            "mapping_layers",
+            "group",
+            "path_lazy",
+            "lazy",
+            "critic_turns",
+            "batch",
+            "pieces",
+            "images",
+            "max_atoms",
+            "ascent",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} should be at least 1")
         for name in ("rate", "critic_rate", "epsilon", "ramp", "mass_error"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be above 0")
         for name in ("weight", "clip", "drift", "orthogonal", "class_weight", "blur", "average", "growth",
-                     "truncation", "max_minutes"):  # fmt: skip
+                     "truncation", "max_minutes", "path_weight", "judged_blur", "judged_blur_images", "freeze"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be 0 or more")
+        if not 0 <= self.mixing <= 1:
+            raise ValueError(f"mixing={self.mixing} should be from 0 to 1")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} should be from 0 to below 1")

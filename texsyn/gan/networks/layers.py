@@ -206,13 +206,13 @@ def with_deviation(x: Tensor, group: int = 4) -> Tensor:
     """x (B, C, H, W) with a channel more: how much pictures of a group differ, one number for each group.
 
     The standard deviation over the group, mean over channels and places; a generator that makes one picture is found
-    out by it. Groups are of consecutive pictures, as many as divide B, at most `group`. Karras and others 2018,
-    section 3, with one group there; groups of 4 are those of the released code.
+    out by it. Groups have n pictures, as many as divide B, at most `group`: those B / n apart. Karras and others 2018,
+    section 3, with one group there; groups of 4, and which pictures are in one, are those of released code.
     """
     n = next(n for n in range(min(group, len(x)), 0, -1) if len(x) % n == 0)
-    groups = x.unflatten(0, (-1, n))  # (B / n, n, C, H, W)
-    deviation = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # (B / n,)
-    channel = deviation.repeat_interleave(n)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+    groups = x.unflatten(0, (n, -1))  # (n, B / n, C, H, W)
+    deviation = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # (B / n,)
+    channel = deviation.repeat(n)[:, None, None, None].expand(-1, 1, *x.shape[2:])
     return torch.cat([x, channel], 1)
 
 

@@ -4,11 +4,6 @@ Karras and others 2020, "Analyzing and improving the image quality of StyleGAN",
 residual discriminator, and resampling by [1, 3, 3, 1]. Its 1024 pixels: features 32, max_features and latent 512.
 Depth k is the coarsest resolution doubled k times. Layers have equal learning rates, those of a mapping a hundredth.
 
-Two things are random there beside the latent: noise at every place of every layer, and a second latent whose styles are
-mixed in. Here both are hashes of the latent's bits, so that a training picture depends on its latent and on nothing it
-is computed with. Outside training there is no mixing, and the noise is that of the buffers, the same for all pictures,
-so that pictures move continuously with their latents.
-
 periodic: what is made can be tiled, and what is judged is judged as a torus. folded: see resampling. Classes reach
 either network by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as released code does.
 """
@@ -24,50 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator, Shown
-from texsyn.gan.networks.layers import Conv, Linear, Weights, n_halvings, one_hot, pixel_norm, with_deviation
+from texsyn.gan.networks.design import Design, ImageDiscriminator, Shown
+from texsyn.gan.networks.layers import Conv, Linear, Weights, n_halvings, with_deviation
 from texsyn.gan.networks.resampling import conv, conv_down, conv_up, downsampled, modulated, upsampled
-
-RATE = 0.01  # of a mapping's weights
-FOLLOW = 0.005  # by how much the average style goes to that of a batch
-
-
-# ---- numbers from a latent: SplitMix64's finaliser, as in texsyn.noise, on the latent's device
-
-_GAMMA = 0x9E3779B97F4A7C15 - 2**64  # as the int64 of the same bits; products wrap
-_FIRST, _SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
-_OTHERS, _WHETHER, _WHERE = -1, -2, -3  # in place of a layer: second latents, whether they come in, and where
-
-
-def keys_of(z: Tensor) -> Tensor:
-    """(B,) int64, hashes of the bits of latents (B, n) as float32: equal of equal latents, wherever they are."""
-    bits = z.detach().float().contiguous().view(torch.int32).long()
-    return _hashed(_hashed(bits + _addresses(bits.shape[1], z.device)).sum(1))
-
-
-def normals(keys: Tensor, layer: int, n: int) -> Tensor:
-    """(B, n) float32, standard normal, a function of a picture's key, the number of the layer and the place 0 .. n - 1.
-
-    From 24 bits each, so that none is beyond 5.5.
-    """
-    return torch.erfinv(_symmetric(keys, layer, n)) * math.sqrt(2)
-
-
-def _symmetric(keys: Tensor, layer: int, n: int) -> Tensor:
-    """(B, n) float32, each one of the 2^24 odd multiples of 2^-24 in (-1, 1)."""
-    hashes = _hashed(_hashed(keys + layer)[:, None] + _addresses(n, keys.device))
-    return (((hashes >> 39) & (2**25 - 2)) + 1 - 2**24).float() / 2**24
-
-
-def _addresses(n: int, device: torch.device) -> Tensor:
-    return (torch.arange(n, device=device) + 1) * _GAMMA
-
-
-def _hashed(z: Tensor) -> Tensor:
-    z = (z ^ ((z >> 30) & (2**34 - 1))) * _FIRST
-    z = (z ^ ((z >> 27) & (2**37 - 1))) * _SECOND
-    return z ^ ((z >> 31) & (2**33 - 1))
-
+from texsyn.gan.networks.style import Mapping, StyledGenerator, normals
 
 # ---- layers
 
@@ -77,29 +32,6 @@ def _activated(x: Tensor, bias: Tensor | None) -> Tensor:
     if bias is not None:
         x = x + bias.to(x.dtype)[:, None, None]
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
-
-
-class Mapping(nn.Module):
-    """Latents (B, n_in), normalised, and labels (B,), by n_layers layers to styles (B, n). n_in 0: labels alone."""
-
-    def __init__(self, n_in: int, n: int, n_classes: int, n_layers: int, random: torch.Generator) -> None:
-        super().__init__()
-        if n_layers < 1:
-            raise ValueError(f"n_layers={n_layers} of a mapping should be at least 1")
-        self.n_classes = n_classes
-        self.embed = Weights(random, scale="equalised").linear(n_classes, n) if n_classes else None
-        weights, width = Weights(random, scale="equalised", rate=RATE), n_in + (n if n_classes else 0)
-        self.layers = nn.ModuleList([weights.linear(n if k else width, n) for k in range(n_layers)])
-
-    def forward(self, z: Tensor | None, labels: Tensor | None) -> Tensor:
-        parts = [] if z is None else [pixel_norm(z)]
-        if self.embed is not None:
-            weight, _ = self.embed.used()
-            parts.append(pixel_norm(self.embed(one_hot(labels, self.n_classes).to(weight))))
-        w = torch.cat(parts, 1)
-        for layer in self.layers:
-            w = F.leaky_relu(layer(w), 0.2) * math.sqrt(2)
-        return w
 
 
 def _affine(n_in: int, n_out: int, weights: Weights) -> Linear:
@@ -152,7 +84,8 @@ class ToPicture(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         weight, bias = self.conv.used()
         assert bias is not None
-        return modulated(x, weight, self.affine(w), demodulate=False) + bias.to(x.dtype)[:, None, None]
+        with torch.autocast(x.device.type, enabled=False):  # pictures of all depths are summed
+            return modulated(x.to(bias), weight, self.affine(w).to(bias), demodulate=False) + bias[:, None, None]
 
 
 def _convolved(x: Tensor, layer: Conv, by: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -161,33 +94,33 @@ def _convolved(x: Tensor, layer: Conv, by: Callable[[Tensor, Tensor], Tensor]) -
 
 
 class Halving(nn.Module):
-    """x (B, n_in, H, W) by two convolutions 3 x 3, the second to half, and one of 1 x 1 beside them: (B, n_out, ..)."""
+    """x (B, n_in, H, W) by two convolutions 3 x 3, the second to half: (B, n_out, H / 2, W / 2).
 
-    def __init__(self, n_in: int, n_out: int, weights: Weights, *, periodic: bool, folded: bool) -> None:
+    residual: plus one of 1 x 1 beside them, over sqrt 2.
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, weights: Weights, *, residual: bool, periodic: bool, folded: bool
+    ) -> None:
         super().__init__()
         self.periodic = periodic
         self.to_same = partial(conv, periodic=periodic)
         self.to_half = partial(conv_down, periodic=periodic, folded=folded)
         self.first, self.second = weights.conv(n_in, n_in), weights.conv(n_in, n_out)
-        self.skip = weights.conv(n_in, n_out, 1, bias=False)
+        self.skip = weights.conv(n_in, n_out, 1, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
-        beside = self.skip(downsampled(x, periodic=self.periodic))
-        x = _convolved(_convolved(x, self.first, self.to_same), self.second, self.to_half)
-        return (x + beside) / math.sqrt(2)
+        h = _convolved(_convolved(x, self.first, self.to_same), self.second, self.to_half)
+        if self.skip is None:
+            return h
+        return (h + self.skip(downsampled(x, periodic=self.periodic))) / math.sqrt(2)
 
 
 # ---- networks
 
 
-class StyleGenerator(ImageGenerator):
-    """Latents to styles, one row for each layer, and those to pictures, not bounded. n_styles: how many rows.
-
-    Layer i has row i; the picture of depth k has row 2 k + 1, as the next depth's first layer. mixing: how many of the
-    training pictures have the styles of a second latent from some layer on.
-    """
-
-    average: Tensor
+class StyleGenerator(StyledGenerator):
+    """Layer i has row i of the styles; the picture of depth k has row 2 k + 1, as the next depth's first layer."""
 
     def __init__(
         self,
@@ -217,37 +150,9 @@ class StyleGenerator(ImageGenerator):
             self.layers.append(StyleLayer(n_out, n_out, n, shape, weights, up=False, periodic=periodic))
             self.pictures.append(ToPicture(n_out, design.channels, n, weights))
 
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Pictures (B, C, H, W); in training with noise and mixed styles of their own (see above)."""
-        ws = self.styles(z, labels)
-        if not self.training:
-            return self.synthesise(ws)
-        keys = keys_of(z)
-        return self.synthesise(self._mixed(ws, keys, labels), keys)
-
-    def styles(self, z: Tensor, labels: Tensor | None = None, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """Styles (B, n_styles, latent) of latents, the same in all rows but for truncation.
-
-        The first `cutoff` rows, or all, are psi w + (1 - psi) the average style. In training that average, which begins
-        at 0, follows what is mapped.
-        """
-        w = self.mapping(z, labels)
-        if self.training:
-            with torch.no_grad():
-                self.average.lerp_(w.mean(0).to(self.average), FOLLOW)
-        ws = w[:, None].expand(-1, self.n_styles, -1)
-        if psi == 1:
-            return ws
-        n = self.n_styles if cutoff is None else cutoff
-        return torch.cat([self.average.to(ws).lerp(ws[:, :n], psi), ws[:, n:]], 1)
-
     def synthesise(self, ws: Tensor, keys: Tensor | None = None) -> Tensor:
-        """Pictures (B, C, H, W) of styles (B, n_styles, latent), with the noise of keys (B,), or of the buffers.
-
-        ValueError for styles of another shape.
-        """
-        if ws.ndim != 3 or ws.shape[1:] != (self.n_styles, self.design.latent):
-            raise ValueError(f"ws={tuple(ws.shape)} should be (B, {self.n_styles}, {self.design.latent})")
+        """Pictures of styles, as the class above says."""
+        self.require_styles(ws)
         x, made = self.start.expand(len(ws), -1, -1, -1), None
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, StyleLayer)
@@ -258,19 +163,18 @@ class StyleGenerator(ImageGenerator):
         assert made is not None
         return made
 
-    def _mixed(self, ws: Tensor, keys: Tensor, labels: Tensor | None) -> Tensor:
-        """ws, where a picture's key says so with those of a second latent from one of the rows 1 .. n_styles - 1 on."""
-        if not self.mixing:
-            return ws
-        whether, where = ((_symmetric(keys, which, 1) + 1) / 2 for which in (_WHETHER, _WHERE))
-        first = 1 + where * (self.n_styles - 1)  # (B, 1)
-        taken = (whether < self.mixing) & (torch.arange(1, self.n_styles + 1, device=keys.device) > first)
-        others = self.mapping(normals(keys, _OTHERS, self.design.latent).to(ws), labels)
-        return torch.where(taken[:, :, None], others[:, None], ws)
+    def sides(self) -> tuple[int, ...]:
+        """Row i goes to layer i, and the last one to a picture."""
+        shapes = [layer.get_buffer("noise").shape for layer in self.layers]
+        return (*(min(shape) for shape in shapes), min(shapes[-1]))
+
+    def modulations(self) -> list[Linear | None]:
+        """That of layer i in row i."""
+        return [*(layer.affine for layer in self.layers if isinstance(layer, StyleLayer)), None]
 
 
 class StyleDiscriminator(ImageDiscriminator):
-    """Pictures to logits by residual blocks, each to half the resolution, and the deviation of small groups."""
+    """Pictures to logits by blocks, each to half the resolution, and the deviation of groups of so many pictures."""
 
     def __init__(
         self,
@@ -278,16 +182,18 @@ class StyleDiscriminator(ImageDiscriminator):
         random: torch.Generator,
         *,
         mapping_layers: int = 8,
+        group: int = 4,
+        residual: bool = True,
         periodic: bool = False,
         folded: bool = False,
     ) -> None:
         super().__init__()
-        self.design, self.by = design, partial(conv, periodic=periodic)
+        self.design, self.by, self.group = design, partial(conv, periodic=periodic), group
         weights, widths = Weights(random, scale="equalised"), design.widths(n_halvings(design) + 1)
         self.picture = weights.conv(design.channels, widths[0], 1)
         #: from the picture on
         self.blocks = nn.ModuleList(
-            [Halving(*pair, weights, periodic=periodic, folded=folded) for pair in pairwise(widths)]
+            [Halving(*one, weights, residual=residual, periodic=periodic, folded=folded) for one in pairwise(widths)]
         )
         n = widths[-1]
         self.conv = weights.conv(n + 1, n)
@@ -300,11 +206,12 @@ class StyleDiscriminator(ImageDiscriminator):
         x = _convolved(shown, self.picture, self.by)
         for block in self.blocks:
             x = block(x)
-        x = _convolved(with_deviation(x), self.conv, self.by)
-        h = self.psi(F.leaky_relu(self.whole(x.flatten(1)), 0.2) * math.sqrt(2))
-        if self.mapping is None:
-            return h.squeeze(1)
-        return (h * self.mapping(None, labels)).sum(1) / math.sqrt(h.shape[1])
+        with torch.autocast(x.device.type, enabled=False):  # few places, and the deviation is of small differences
+            x = _convolved(with_deviation(x.to(self.psi.weight), self.group), self.conv, self.by)
+            h = self.psi(F.leaky_relu(self.whole(x.flatten(1)), 0.2) * math.sqrt(2))
+            if self.mapping is None:
+                return h.squeeze(1)
+            return (h * self.mapping(None, labels)).sum(1) / math.sqrt(h.shape[1])
 
 
 def stylegan2(
@@ -313,6 +220,8 @@ def stylegan2(
     *,
     mapping_layers: int = 8,
     mixing: float = 0.9,
+    group: int = 4,
+    residual: bool = True,
     periodic: bool = False,
     folded: bool = False,
 ) -> tuple[StyleGenerator, StyleDiscriminator]:
@@ -322,5 +231,5 @@ def stylegan2(
     """
     return (
         StyleGenerator(design, random, mapping_layers=mapping_layers, mixing=mixing, periodic=periodic, folded=folded),
-        StyleDiscriminator(design, random, periodic=periodic, folded=folded),
+        StyleDiscriminator(design, random, group=group, residual=residual, periodic=periodic, folded=folded),
     )
