@@ -119,8 +119,10 @@ class GanConfig:
         for name in ("rate", "critic_rate", "epsilon", "ramp", "mass_error"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be above 0")
-        for name in ("weight", "clip", "drift", "orthogonal", "class_weight", "blur", "average", "growth",
-                     "truncation", "max_minutes", "path_weight", "judged_blur", "judged_blur_images", "freeze"):  # fmt: skip
+        for name in (
+            "weight", "path_weight", "judged_blur", "judged_blur_images", "freeze", "clip", "drift", "orthogonal",
+            "class_weight", "blur", "average", "growth", "truncation", "max_minutes",
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be 0 or more")
         if not 0 <= self.mixing <= 1:
@@ -231,6 +233,16 @@ _QUICK = _SMALL | {"rate": 5e-4, "critic_rate": 5e-4}
 #: in the time in which these make them
 _NARROW = _SMALL | {"features": 8, "max_features": 64, "latent": 32, "rate": 1e-3, "critic_rate": 1e-3}
 
+#: StyleGAN2's published numbers that hold at any resolution; see texsyn.gan.presets for the others
+_STYLE = {
+    "latent": 512, "loss": "non-saturating", "penalty": "r1", "lazy": 16, "beta1": 0.0, "beta2": 0.99, "batch": 32,
+    "images": 25_000_000, "average": 10_000.0,
+}  # fmt: skip
+_SMALL_STYLE = {
+    "features": 16, "max_features": 64, "latent": 64, "batch": 32, "rate": 2.5e-3, "critic_rate": 2.5e-3,
+    "mapping_layers": 2, "weight": 1.0, "path_weight": 0.0, "mixing": 0.0, "average": 5_000.0,
+}  # fmt: skip
+
 #: the order is the one shown to people
 ARCHITECTURES: dict[str, Architecture] = {
     "mlp": Architecture(
@@ -338,6 +350,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         },
         _SMALL | {"batch": 32, "rate": 1e-3, "critic_rate": 1e-3},
         pyramid=True,
+    ),
+    "stylegan2": Architecture(
+        "stylegan2:stylegan2",
+        "styles modulate convolutions; path lengths, truncation, editing (Karras and others 2020)",
+        _STYLE | {"features": 32, "max_features": 512, "weight": 10.0, "rate": 2e-3, "critic_rate": 2e-3,
+                  "path_weight": 2.0},
+        _SMALL_STYLE,
+        options=("mapping_layers", "mixing", "group", "residual", "periodic", "folded"),
     ),
 }  # fmt: skip
 

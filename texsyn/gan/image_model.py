@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from texsyn.gan.architectures import ARCHITECTURES, GanConfig
 from texsyn.gan.latents import truncated
-from texsyn.gan.networks.design import ImageGenerator
+from texsyn.gan.networks.design import ImageDiscriminator, ImageGenerator
 from texsyn.images import InputError, Picture, from_unit, to_unit, write_atomically
 from texsyn.images.picture import MODES
 from texsyn.models.base import GENERATED, header_of, make_config
 from texsyn.models.trained import load_weights
 from texsyn.ot.nearest import one_torch_thread
+from texsyn.training import of, under
 
 SETTLING = 32, 64  # batches, and latents in each, that the statistics of a generator's normalisation are measured on
 AT_ONCE = 2**22  # pixels of pictures that are computed together
@@ -58,11 +59,22 @@ class Source:
 
 
 class ImageModel:
-    """A trained generator with its configuration. Where there are classes, labels count from 0 as in about.classes."""
+    """A trained generator with its configuration. Where there are classes, labels count from 0 as in about.classes.
 
-    def __init__(self, generator: ImageGenerator, config: GanConfig, about: Source, *, fit_seed: int = 0) -> None:
+    discriminator: what it learned with, where that is kept, for training that goes on from here with other data.
+    """
+
+    def __init__(
+        self,
+        generator: ImageGenerator,
+        config: GanConfig,
+        about: Source,
+        *,
+        fit_seed: int = 0,
+        discriminator: ImageDiscriminator | None = None,
+    ) -> None:
         self.generator, self.config, self.about, self.fit_seed = generator.eval(), config, about, fit_seed
-        self.steps = 0
+        self.discriminator, self.steps = discriminator, 0
         self.device = next(generator.parameters()).device
 
     # ---- pictures
@@ -185,8 +197,9 @@ class ImageModel:
         return self
 
     def tensors(self) -> dict[str, Tensor]:
-        """The generator's weights and statistics."""
-        return {f"generator.{name}": t for name, t in self.generator.state_dict().items()}
+        """The weights and statistics of the generator, and of the discriminator where that is kept."""
+        kept = {} if self.discriminator is None else under("discriminator", self.discriminator.state_dict())
+        return under("generator", self.generator.state_dict()) | kept
 
     def to_bytes(self) -> bytes:
         """The file that save() writes; equal models have equal bytes."""
@@ -219,7 +232,7 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
         raise InputError(f"{name}: a model of a texture ({header['method']}), not of an architecture of train --arch")
     try:
         with safe_open(path, framework="pt") as f:
-            found = {key.removeprefix("generator."): f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+            found = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
         config = make_config(GanConfig, header["config"])
         about = header["data"]
         source = Source(
@@ -230,9 +243,15 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
         for key, t in found.items():
             if t.is_floating_point() and not bool(t.isfinite().all()):
                 raise ValueError(f"{key} has a NaN or an infinite value")
-        generator, _ = ARCHITECTURES[config.arch].build(config, torch.Generator().manual_seed(0))
-        load_weights(generator, found)
-        model = ImageModel(generator.to(device), config, source, fit_seed=int(header["fit_seed"]))
+        generator, discriminator = ARCHITECTURES[config.arch].build(config, torch.Generator().manual_seed(0))
+        if not all(key.startswith(("generator.", "discriminator.")) for key in found):
+            raise ValueError("it holds more than a generator and a discriminator")
+        load_weights(generator, of("generator", found))
+        judged = any(key.startswith("discriminator.") for key in found)
+        if judged:
+            load_weights(discriminator, of("discriminator", found))
+        kept = discriminator.to(device) if judged else None
+        model = ImageModel(generator.to(device), config, source, fit_seed=int(header["fit_seed"]), discriminator=kept)
         model.steps = int(header["steps"])
         return model
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
