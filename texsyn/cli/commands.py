@@ -351,8 +351,8 @@ from texsyn.cli import apply as _apply  # noqa: E402, F401 (verbs that need what
 from texsyn.cli import batch as _batch  # noqa: E402, F401
 from texsyn.cli import compare as _compare  # noqa: E402, F401
 from texsyn.cli import evaluate as _evaluate  # noqa: E402, F401
-from texsyn.cli import image_gans as _image_gans  # noqa: E402, F401
 from texsyn.cli import import_singan as _import_singan  # noqa: E402, F401
+from texsyn.cli import latents as _latents  # noqa: E402, F401
 from texsyn.cli import manipulate as _manipulate  # noqa: E402, F401
 from texsyn.cli import models as _models  # noqa: E402, F401
 from texsyn.cli import render as _render  # noqa: E402, F401

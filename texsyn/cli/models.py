@@ -31,7 +31,7 @@ from texsyn.cli.commands import (
     texsyn,
 )
 from texsyn.cli.files import checked, require_file, targets_of
-from texsyn.cli.image_gans import sample_images
+from texsyn.cli.latents import sample_images
 from texsyn.cli.synth import _as_options, _kept_wishes, _require_mix, _sources, _wished
 from texsyn.cli.talk import Talk
 from texsyn.images import check_path
