@@ -19,6 +19,7 @@ import torch
 from texsyn.gan.augment import POLICIES
 from texsyn.gan.losses import F_DIVERGENCES, LOSSES, RELATIVISTIC, AdversarialLoss, RelativisticLoss, f_gan
 from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator
+from texsyn.gan.presets import PRESETS
 
 PENALTIES = ("none", "gp", "r1", "r2", "r1-r2", "dragan", "lecam")
 OPTIMISERS = ("adam", "rmsprop", "sgd")
@@ -197,7 +198,8 @@ class Architecture:
     classes, unless somebody says otherwise. Where tells_classes, its discriminator has logits of classes. options:
     names of settings that its builder takes too. points: it learns points of the plane too. n_domains: as many it needs
     side by side, 0 for any. pyramid: its discriminator is shown several pictures at once. begins_with_real: its
-    generator is given real pictures while it learns. grows: a resolution at a time.
+    generator is given real pictures while it learns. grows: a resolution at a time. styled: latents become styles, and
+    paths of those have lengths. freezes: the first layers of its discriminator may be kept from learning.
     """
 
     builder: str
@@ -213,6 +215,8 @@ class Architecture:
     pyramid: bool = False
     begins_with_real: bool = False
     grows: bool = False
+    styled: bool = False
+    freezes: bool = False
 
     def build(self, config: GanConfig, random: torch.Generator) -> tuple[ImageGenerator, ImageDiscriminator]:
         """The generator and the discriminator, their weights drawn from `random`."""
@@ -358,6 +362,8 @@ ARCHITECTURES: dict[str, Architecture] = {
                   "path_weight": 2.0},
         _SMALL_STYLE,
         options=("mapping_layers", "mixing", "group", "residual", "periodic", "folded"),
+        styled=True,
+        freezes=True,
     ),
 }  # fmt: skip
 
@@ -380,9 +386,16 @@ RECIPES: dict[str, dict[str, Any]] = {"tiny": {"images": 640_000}, "paper": {}}
 
 
 def configure(
-    arch: str, *, objective: str | None = None, recipe: str = "tiny", settings: Mapping[str, Any] | None = None
+    arch: str,
+    *,
+    objective: str | None = None,
+    recipe: str = "tiny",
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> GanConfig:
     """The configuration of an architecture, see the top of this file. Raises ValueError, with what is known.
+
+    preset: a name of gan/presets.py, whose numbers go over the recipe's; its settings name height and width.
 
     >>> configure("dcgan", objective="wgan-gp").critic_turns, configure("dcgan", recipe="paper").max_features
     (5, 512)
@@ -390,18 +403,22 @@ def configure(
     from texsyn.models.base import make_config
 
     for name, value, known in (
-        ("arch", arch, ARCHITECTURES), ("loss", objective, OBJECTIVES), ("recipe", recipe, RECIPES)
+        ("arch", arch, ARCHITECTURES), ("loss", objective, OBJECTIVES), ("recipe", recipe, RECIPES),
+        ("preset", preset, PRESETS),
     ):  # fmt: skip
         if value is not None and value not in known:
             raise ValueError(f"{name}={value!r} is not one of {', '.join(known)}")
-    of = ARCHITECTURES[arch]
+    of, given = ARCHITECTURES[arch], dict(settings or {})
     values: dict[str, Any] = dict(of.paper) | RECIPES[recipe]
     if recipe == "tiny":
         values |= dict(of.tiny)
+    if preset is not None:
+        if PRESETS[preset].arch != arch:
+            raise ValueError(f"preset={preset!r} is for arch={PRESETS[preset].arch!r}, not {arch!r}")
+        values |= PRESETS[preset].settings(given.get("height", GanConfig.height), given.get("width", GanConfig.width))
     if objective is not None:
         values |= {"penalty": "none", "clip": 0.0, "drift": 0.0} | OBJECTIVES[objective]
         values |= _TINY_OBJECTIVES.get(objective, {}) if recipe == "tiny" else {}
-    given = dict(settings or {})
     if recipe == "tiny" and (given.get("height"), given.get("width")) == (1, 1) and not values.get("clip"):
         values |= _POINTS | {"weight": _POINTS_WEIGHT.get(values.get("penalty", ""), 10.0)}
         values |= {"critic_rate": OBJECTIVES[SEMI_DISCRETE]["critic_rate"]} if values["loss"] == SEMI_DISCRETE else {}

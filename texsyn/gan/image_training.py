@@ -6,9 +6,9 @@ In a step the discriminator has `critic_turns` updates, each with new pictures, 
     generator      loss.g(D(G(z)))
 
 with the terms of the configuration beside them. A penalty that comes in every k-th step only is a phase of its own, k
-times as strong. With the semi-discrete loss the discriminator's updates are ascent on the dual potential instead, until
-its mass error is small. Whatever real pictures a run has seen follows from how many they were; everything else that is
-random comes from one stream.
+times as strong: of the discriminator's slopes, or of the generator's path lengths. With the semi-discrete loss the
+discriminator's updates are ascent on the dual potential instead, until its mass error is small. Whatever real pictures
+a run has seen follows from how many they were; everything else that is random comes from one stream.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from texsyn.gan.architectures import ARCHITECTURES, SEMI_DISCRETE, Architecture,
 from texsyn.gan.augment import augment, chosen
 from texsyn.gan.image_model import ImageModel, Source
 from texsyn.gan.networks.design import Shown
+from texsyn.gan.networks.resampling import blurred
+from texsyn.gan.networks.style import StyledGenerator, keys_of
 from texsyn.gan.order import Batches
 from texsyn.gan.plane_picture import plane_picture
 from texsyn.gan.ranks import ALONE, Ranks
@@ -72,7 +74,9 @@ class ImageGan:
         device: str = "cpu",
         ranks: Ranks = ALONE,
         about: Source | None = None,
+        start: ImageModel | None = None,
     ) -> None:
+        """start: a model that kept its discriminator, of the same networks, from whose weights the training begins."""
         require_fit(config, data)
         if config.batch // config.pieces % ranks.n:
             each = f"batch={config.batch} in pieces={config.pieces}"
@@ -82,13 +86,19 @@ class ImageGan:
         self.arch = ARCHITECTURES[config.arch]
         self.random = torch.Generator().manual_seed(seed % 2**63)
         self.generator, self.discriminator = self.arch.build(config, self.random)
+        if start is not None:
+            self._begin_from(start)
+        for layer in self.discriminator.layers_from_picture()[: config.freeze] if config.freeze else ():
+            layer.requires_grad_(False)
         self.order = Batches(data.n, seed)
         self.seen = 0  # real pictures drawn so far
         self.dual = None if config.loss != SEMI_DISCRETE else self._dual()
         self.loss = None if self.dual is not None else loss_named(config.loss)
         self.policy = () if config.augment in ("none", "ada") else chosen(config.augment)
-        self.ada = Overfitting(target=config.ada_target) if config.augment == "ada" else None
+        images = ADA_IMAGES[start is not None]
+        self.ada = Overfitting(target=config.ada_target, images=images) if config.augment == "ada" else None
         self.means = torch.zeros(2)  # of logits, for lecam
+        self.path = torch.zeros(())  # the mean path length
         self.critic: nn.Module = self.discriminator if self.dual is None else self.dual
         for network in (self.generator, self.critic):
             network.to(self.device).train()
@@ -103,7 +113,11 @@ class ImageGan:
     def step(self, i: int) -> dict[str, float]:
         """Step i, from 0."""
         self._grow(i)
-        return self.loop.step(i)
+        terms = self.loop.step(i)
+        if isinstance(self.generator, StyledGenerator):  # it followed this process's latents
+            average = self.generator.average
+            average.copy_(self.ranks.all_of(average[None]).mean(0))
+        return terms
 
     def agreed(self, stop: bool) -> bool:
         """What all processes do."""
@@ -111,13 +125,14 @@ class ImageGan:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a later step depends on."""
-        found = self.loop.state() | {"seen": torch.tensor(self.seen), "means": self.means}
+        found = self.loop.state() | {"seen": torch.tensor(self.seen), "means": self.means, "path": self.path}
         return found | (under("ada", self.ada.state()) if self.ada is not None else {})
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of state()."""
-        self.loop.load_state({name: t for name, t in state.items() if name not in ("seen", "means")})
-        self.seen, self.means = int(state["seen"]), state["means"].clone()
+        own = ("seen", "means", "path")
+        self.loop.load_state({name: t for name, t in state.items() if name not in own})
+        self.seen, self.means, self.path = int(state["seen"]), state["means"].clone(), state["path"].clone()
         if self.ada is not None:
             self.ada.load_state(of("ada", state))
 
@@ -125,13 +140,16 @@ class ImageGan:
         """Pictures of the averaged generator, always of the same latents; of points, the plane as it is judged."""
         return self.model().shown() if self.about.kind == "pictures" else self._plane()
 
-    def model(self) -> ImageModel:
-        """The model so far, with the running average of the weights where there is one."""
+    def model(self, *, whole: bool = False) -> ImageModel:
+        """The model so far, with the running average of the weights where there is one; whole: and what judged it."""
         generator = copy.deepcopy(self.generator)
         player = self.loop.players[GENERATOR]
         if player.average:
             generator.load_state_dict(player.averaged)
-        return ImageModel(generator.requires_grad_(True), self.config, self.about, fit_seed=self.seed).settled()
+        judging = copy.deepcopy(self.discriminator).requires_grad_(True) if whole else None
+        generator.requires_grad_(True)
+        model = ImageModel(generator, self.config, self.about, fit_seed=self.seed, discriminator=judging)
+        return model.settled()
 
     # ---- players
 
@@ -139,7 +157,7 @@ class ImageGan:
         config = self.config
         rate = (lambda i: max(0.0, 1 - i / config.steps)) if config.decay else (lambda i: 1.0)
         lazy = config.lazy if config.penalty in SLOPES else 1
-        made = _optimiser(self.generator.parameters(), config, config.rate, 1)
+        made = _optimiser(self.generator.parameters(), config, config.rate, config.path_lazy if self.paths else 1)
         judged = _optimiser(self.critic.parameters(), config, config.critic_rate, lazy)
         clip: Callable[[], None] | None = None
         if config.clip:
@@ -165,6 +183,8 @@ class ImageGan:
         ]
         if config.penalty in SLOPES and config.lazy > 1:
             phases.insert(1, Phase(DISCRIMINATOR, self._lazy, interval=config.lazy, pieces=config.pieces))
+        if self.paths:
+            phases.append(Phase(GENERATOR, self._paths, interval=config.path_lazy, pieces=config.pieces))
         return phases
 
     # ---- phases
@@ -233,6 +253,19 @@ class ImageGan:
                 terms["g_orthogonal"] = config.orthogonal * penalties.orthogonal(_matrices(self.generator))
         return terms
 
+    def _paths(self, turn: int) -> dict[str, Tensor]:
+        """The penalty of path lengths, on half a batch, as many times stronger as it is rarer; "path", their mean."""
+        generator = self.generator
+        assert isinstance(generator, StyledGenerator)
+        z, wanted = self._latents(2)
+        keys = keys_of(z)
+        ws = generator.mixed(generator.styles(z, wanted), keys, wanted)
+        whole = torch.randn(len(z) * self.ranks.n, *self._shape, generator=self.random)
+        y = self.ranks.part(whole).to(self.device)
+        kept, mean = penalties.path_length(lambda at: generator.synthesise(at, keys), ws, y, self.path.to(y))
+        self.path = self.ranks.all_of(mean[None]).mean().cpu()
+        return {"path_penalty": self.config.path_weight * self.config.path_lazy * kept, "path": self.path.to(kept)}
+
     def _ascend(self, turn: int) -> Terms:
         """Minus the semi-dual; "mass", a number without a slope, is how far from equal what the atoms receive is."""
         assert self.dual is not None
@@ -267,9 +300,9 @@ class ImageGan:
         labels = self.data.labels(numbers).to(self.device) if self.config.conditional else None
         return self.data.batch(numbers).to(self.device), labels
 
-    def _latents(self) -> tuple[Tensor, Tensor | None]:
-        """Latents, and labels as often as the data have them."""
-        n = self.config.batch // self.config.pieces
+    def _latents(self, share: int = 1) -> tuple[Tensor, Tensor | None]:
+        """Latents of a batch, or of one over `share`, and labels as often as the data have them."""
+        n = max(self.config.batch // self.config.pieces // share // self.ranks.n, 1) * self.ranks.n
         z = self.ranks.part(self.generator.draw(n, self.random)).to(self.device)
         if not self.config.conditional:
             return z, None
@@ -281,7 +314,10 @@ class ImageGan:
         return self.ranks.part(torch.rand(n * self.ranks.n, *shape, generator=self.random)).to(self.device)
 
     def _augmented(self, shown: Shown) -> Shown:
-        """Real or made pictures on their way to the discriminator, changed anew each time."""
+        """Real or made pictures on their way to the discriminator, changed anew each time, and blurred at first."""
+        if self.config.judged_blur and self.seen < self.config.judged_blur_images:
+            assert isinstance(shown, Tensor)
+            shown = blurred(shown, self.config.judged_blur * (1 - self.seen / self.config.judged_blur_images))
         if not self.policy and self.ada is None:
             return shown
         assert isinstance(shown, Tensor)
@@ -296,10 +332,29 @@ class ImageGan:
             return logits.float(), told.float()
         return self.judge(shown, labels).float(), None
 
+    @property
+    def paths(self) -> bool:
+        """Whether path lengths are penalised."""
+        return self.config.path_weight > 0
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.config.channels, self.config.height, self.config.width
+
     def _cast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
 
     # ---- growth, transport, pictures
+
+    def _begin_from(self, start: ImageModel) -> None:
+        """Both networks with the weights of a model; ValueError where it has others."""
+        if start.discriminator is None:
+            raise ValueError("start: the model keeps no discriminator, which training on from it needs")
+        for network, given in ((self.generator, start.generator), (self.discriminator, start.discriminator)):
+            mine, theirs = ({k: t.shape for k, t in one.state_dict().items()} for one in (network, given))
+            if start.config.arch != self.config.arch or mine != theirs:
+                raise ValueError(f"start: the networks of that {start.config.arch} are others than those asked for")
+            network.load_state_dict(given.state_dict())
 
     def _grow(self, i: int) -> None:
         """Bring networks that grow to where they are at step i; with each new resolution the optimisers forget."""
@@ -339,6 +394,7 @@ class ImageGan:
 
 
 N_POINTS = 1000  #: of either kind, on a picture of the plane
+ADA_IMAGES = (500_000, 100_000)  #: in which augmentation can go from none to always; from another model on
 SLOPES = ("gp", "r1", "r2", "r1-r2", "dragan")  #: penalties of the discriminator's slope
 
 
@@ -378,6 +434,14 @@ def require_fit(config: GanConfig, data: Images) -> None:
     if config.growth and not arch.grows:
         others = _names(lambda one: one.grows)
         raise ValueError(f"growth={config.growth} is for {others}; of arch={config.arch!r} it should be 0")
+    if config.path_weight and not arch.styled:
+        others = _names(lambda one: one.styled)
+        raise ValueError(f"path_weight={config.path_weight} is for {others}; of arch={config.arch!r} it should be 0")
+    if config.freeze and not arch.freezes:
+        others = _names(lambda one: one.freezes)
+        raise ValueError(f"freeze={config.freeze} is for {others}; of arch={config.arch!r} it should be 0")
+    if config.judged_blur and (arch.pyramid or arch.grows):
+        raise ValueError(f"judged_blur={config.judged_blur} is for one picture at a time, not those of {config.arch}")
     if config.growth and config.loss == SEMI_DISCRETE:
         raise ValueError(f"loss={SEMI_DISCRETE!r} transports pictures of one size: growth={config.growth} should be 0")
     if config.augment != "none" and arch.pyramid:

@@ -99,3 +99,7 @@ class ImageDiscriminator(nn.Module, ABC):
     def classify(self, shown: Shown) -> tuple[Tensor, Tensor]:
         """(logits, logits of the classes (B, n_classes)); NotImplementedError of one that does not tell classes."""
         raise NotImplementedError(f"{type(self).__name__} does not tell classes")
+
+    def layers_from_picture(self) -> list[nn.Module]:
+        """Its layers in the order in which a picture meets them; the first ones can be kept from learning."""
+        raise NotImplementedError(f"{type(self).__name__} has no such order")

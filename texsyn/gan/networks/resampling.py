@@ -12,6 +12,7 @@ periodic: beyond the border is the other side, so that what comes out can be til
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -63,6 +64,19 @@ def downsampled(x: Tensor, *, periodic: bool = False) -> Tensor:
     """x (B, C, H, W) at half the height and width by FILTER: resample(down=2, pad=(1, 1)) as one kernel."""
     x = _around(x, 1) if periodic else x
     return F.conv2d(x, _each(_kernel(x), x.shape[1]), stride=2, padding=0 if periodic else 1, groups=x.shape[1])
+
+
+def blurred(x: Tensor, sigma: float) -> Tensor:
+    """x (B, C, H, W), zeros beyond, by a filter 2^-(t / sigma)^2 of sum 1, cut off at 3 sigma, or at the picture.
+
+    What StyleGAN3-R's first pictures are judged through (Karras and others 2021, appendix). Its standard deviation is
+    sigma / sqrt(2 ln 2) = 0.85 sigma pixels.
+    """
+    reach = min(math.floor(3 * sigma), min(x.shape[2:]) - 1)
+    if reach < 1:
+        return x
+    taps = torch.exp2(-(torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype) / sigma).square())
+    return resample(x, taps / taps.sum(), pad=(reach, reach))
 
 
 def _kernel(like: Tensor) -> Tensor:

@@ -213,6 +213,11 @@ class StyleDiscriminator(ImageDiscriminator):
                 return h.squeeze(1)
             return (h * self.mapping(None, labels)).sum(1) / math.sqrt(h.shape[1])
 
+    def layers_from_picture(self) -> list[nn.Module]:
+        """Of each block the first, the second and the skip; the picture's before, those of the coarsest places last."""
+        blocks = [layer for block in self.blocks for layer in block.children()]
+        return [self.picture, *blocks, self.conv, self.whole, self.psi]
+
 
 def stylegan2(
     design: Design,
