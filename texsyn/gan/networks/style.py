@@ -146,12 +146,13 @@ class StyledGenerator(ImageGenerator):
             raise ValueError(f"ws={tuple(ws.shape)} should be (B, {self.n_styles}, {self.design.latent})")
 
     def mixed(self, ws: Tensor, keys: Tensor, labels: Tensor | None) -> Tensor:
-        """ws, where a picture's key says so with those of a second latent from one of the rows 1 .. n_styles - 1 on."""
+        """ws (B, n, latent), where a picture's key says so with those of a second latent from row 1, .. or n - 1 on."""
         if not self.mixing:
             return ws
+        n = ws.shape[1]
         whether, where = ((_symmetric(keys, which, 1) + 1) / 2 for which in (_WHETHER, _WHERE))
-        first = 1 + where * (self.n_styles - 1)  # (B, 1)
-        taken = (whether < self.mixing) & (torch.arange(1, self.n_styles + 1, device=keys.device) > first)
+        first = 1 + where * (n - 1)  # (B, 1)
+        taken = (whether < self.mixing) & (torch.arange(1, n + 1, device=keys.device) > first)
         with torch.autocast(ws.device.type, enabled=False):
             others = self.mapping(normals(keys, _OTHERS, self.design.latent).to(ws), labels)
         return torch.where(taken[:, :, None], others[:, None], ws)
