@@ -49,6 +49,7 @@ class GanConfig:
     group: int = 4  #: pictures whose deviation the discriminator is shown
     residual: bool = True  #: skips in the discriminator
     periodic: bool = False  #: pictures that tile
+    clamp: float = 0.0  #: features are cut to +- this, as weights trained in half precision expect; 0: they are not
     folded: bool = False  #: resampling and convolution in one kernel: fewer passes, more products
     rotation: bool = False  #: pictures turn with their latents' canvas, not only move
     # what is minimised
@@ -121,8 +122,8 @@ class GanConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be above 0")
         for name in (
-            "weight", "path_weight", "judged_blur", "judged_blur_images", "freeze", "clip", "drift", "orthogonal",
-            "class_weight", "blur", "average", "growth", "truncation", "max_minutes",
+            "weight", "path_weight", "judged_blur", "judged_blur_images", "freeze", "clip", "clamp", "drift",
+            "orthogonal", "class_weight", "blur", "average", "growth", "truncation", "max_minutes",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be 0 or more")
@@ -355,13 +356,25 @@ ARCHITECTURES: dict[str, Architecture] = {
         _SMALL | {"batch": 32, "rate": 1e-3, "critic_rate": 1e-3},
         pyramid=True,
     ),
+    "stylegan": Architecture(
+        "stylegan:stylegan",
+        "styles normalise features, and it grows; truncation, editing (Karras, Laine and Aila 2019)",
+        # there the first resolution is 8 x 8, and rates rise to 1.5e-3 at 128 pixels, 2e-3 at 256 and 3e-3 from 512 on
+        _STYLE | {"features": 16, "max_features": 512, "weight": 10.0, "lazy": 1, "rate": 1e-3, "critic_rate": 1e-3,
+                  "growth": 600_000},
+        _SMALL_STYLE | {"lazy": 4, "growth": 20_000, "images": 320_000},
+        options=("mapping_layers", "mixing", "group", "periodic"),
+        grows=True,
+        styled=True,
+        freezes=True,
+    ),
     "stylegan2": Architecture(
         "stylegan2:stylegan2",
         "styles modulate convolutions; path lengths, truncation, editing (Karras and others 2020)",
         _STYLE | {"features": 32, "max_features": 512, "weight": 10.0, "rate": 2e-3, "critic_rate": 2e-3,
                   "path_weight": 2.0},
         _SMALL_STYLE,
-        options=("mapping_layers", "mixing", "group", "residual", "periodic", "folded"),
+        options=("mapping_layers", "mixing", "group", "residual", "periodic", "folded", "clamp"),
         styled=True,
         freezes=True,
     ),

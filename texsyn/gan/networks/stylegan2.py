@@ -4,8 +4,9 @@ Karras and others 2020, "Analyzing and improving the image quality of StyleGAN",
 residual discriminator, and resampling by [1, 3, 3, 1]. Its 1024 pixels: features 32, max_features and latent 512.
 Depth k is the coarsest resolution doubled k times. Layers have equal learning rates, those of a mapping a hundredth.
 
-periodic: what is made can be tiled, and what is judged is judged as a torus. folded: see resampling. Classes reach
-either network by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as released code does.
+periodic: what is made can be tiled, and what is judged is judged as a torus. folded: see resampling. clamp: what layers
+and pictures are cut to, +-256 in networks that were trained in half precision; 0 for not. Classes reach either network
+by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as released code does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +29,16 @@ from texsyn.gan.networks.style import Mapping, StyledGenerator, normals
 # ---- layers
 
 
-def _activated(x: Tensor, bias: Tensor | None) -> Tensor:
+def _activated(x: Tensor, bias: Tensor | None, clamp: float) -> Tensor:
     """sqrt 2 leaky ReLU(x + bias), which keeps variances about what they are; bias by channel."""
     if bias is not None:
         x = x + bias.to(x.dtype)[:, None, None]
-    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+    return _within(F.leaky_relu(x, 0.2) * math.sqrt(2), clamp)
+
+
+def _within(x: Tensor, clamp: float) -> Tensor:
+    """x cut to [-clamp, clamp]; 0: as it is."""
+    return x.clamp(-clamp, clamp) if clamp else x
 
 
 def _affine(n_in: int, n_out: int, weights: Weights) -> Linear:
@@ -58,8 +65,10 @@ class StyleLayer(nn.Module):
         up: bool,
         periodic: bool = False,
         folded: bool = False,
+        clamp: float = 0.0,
     ) -> None:
         super().__init__()
+        self.clamp = clamp
         self.by = partial(conv_up, periodic=periodic, folded=folded) if up else partial(conv, periodic=periodic)
         self.conv = weights.conv(n_in, n_out)
         self.affine = _affine(latent, n_in, weights)
@@ -71,26 +80,28 @@ class StyleLayer(nn.Module):
         weight, bias = self.conv.used()
         x = modulated(x, weight, self.affine(w), by=self.by)
         noise = self.noise if noise is None else noise.view(-1, 1, *self.noise.shape)
-        return _activated(x + (self.strength * noise).to(x.dtype), bias)
+        return _activated(x + (self.strength * noise).to(x.dtype), bias, self.clamp)
 
 
 class ToPicture(nn.Module):
     """A modulated convolution 1 x 1 to a picture, without demodulation, and a bias."""
 
-    def __init__(self, n_in: int, channels: int, latent: int, weights: Weights) -> None:
+    def __init__(self, n_in: int, channels: int, latent: int, weights: Weights, *, clamp: float = 0.0) -> None:
         super().__init__()
+        self.clamp = clamp
         self.conv, self.affine = weights.conv(n_in, channels, 1), _affine(latent, n_in, weights)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         weight, bias = self.conv.used()
         assert bias is not None
         with torch.autocast(x.device.type, enabled=False):  # pictures of all depths are summed
-            return modulated(x.to(bias), weight, self.affine(w).to(bias), demodulate=False) + bias[:, None, None]
+            x = modulated(x.to(bias), weight, self.affine(w).to(bias), demodulate=False)
+            return _within(x + bias[:, None, None], self.clamp)
 
 
-def _convolved(x: Tensor, layer: Conv, by: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _convolved(x: Tensor, layer: Conv, by: Callable[[Tensor, Tensor], Tensor], clamp: float) -> Tensor:
     weight, bias = layer.used()
-    return _activated(by(x, weight), bias)
+    return _activated(by(x, weight), bias, clamp)
 
 
 class Halving(nn.Module):
@@ -100,17 +111,17 @@ class Halving(nn.Module):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, weights: Weights, *, residual: bool, periodic: bool, folded: bool
+        self, n_in: int, n_out: int, weights: Weights, *, residual: bool, periodic: bool, folded: bool, clamp: float
     ) -> None:
         super().__init__()
-        self.periodic = periodic
+        self.periodic, self.clamp = periodic, clamp
         self.to_same = partial(conv, periodic=periodic)
         self.to_half = partial(conv_down, periodic=periodic, folded=folded)
         self.first, self.second = weights.conv(n_in, n_in), weights.conv(n_in, n_out)
         self.skip = weights.conv(n_in, n_out, 1, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = _convolved(_convolved(x, self.first, self.to_same), self.second, self.to_half)
+        h = _convolved(_convolved(x, self.first, self.to_same, self.clamp), self.second, self.to_half, self.clamp)
         if self.skip is None:
             return h
         return (h + self.skip(downsampled(x, periodic=self.periodic))) / math.sqrt(2)
@@ -131,6 +142,7 @@ class StyleGenerator(StyledGenerator):
         mixing: float = 0.9,
         periodic: bool = False,
         folded: bool = False,
+        clamp: float = 0.0,
     ) -> None:
         super().__init__()
         self.design, self.mixing, self.periodic = design, mixing, periodic
@@ -144,11 +156,11 @@ class StyleGenerator(StyledGenerator):
         self.layers, self.pictures = nn.ModuleList(), nn.ModuleList()
         for k, n_out in enumerate(widths):
             shape, n_in = (height << k, width << k), widths[max(k - 1, 0)]
+            layer = partial(StyleLayer, latent=n, shape=shape, weights=weights, periodic=periodic, clamp=clamp)
             if k:
-                up = StyleLayer(n_in, n_out, n, shape, weights, up=True, periodic=periodic, folded=folded)
-                self.layers.append(up)
-            self.layers.append(StyleLayer(n_out, n_out, n, shape, weights, up=False, periodic=periodic))
-            self.pictures.append(ToPicture(n_out, design.channels, n, weights))
+                self.layers.append(layer(n_in, n_out, up=True, folded=folded))
+            self.layers.append(layer(n_out, n_out, up=False))
+            self.pictures.append(ToPicture(n_out, design.channels, n, weights, clamp=clamp))
 
     def synthesise(self, ws: Tensor, keys: Tensor | None = None) -> Tensor:
         """Pictures of styles, as the class above says."""
@@ -186,14 +198,18 @@ class StyleDiscriminator(ImageDiscriminator):
         residual: bool = True,
         periodic: bool = False,
         folded: bool = False,
+        clamp: float = 0.0,
     ) -> None:
         super().__init__()
-        self.design, self.by, self.group = design, partial(conv, periodic=periodic), group
+        self.design, self.by, self.group, self.clamp = design, partial(conv, periodic=periodic), group, clamp
         weights, widths = Weights(random, scale="equalised"), design.widths(n_halvings(design) + 1)
         self.picture = weights.conv(design.channels, widths[0], 1)
         #: from the picture on
         self.blocks = nn.ModuleList(
-            [Halving(*one, weights, residual=residual, periodic=periodic, folded=folded) for one in pairwise(widths)]
+            [
+                Halving(*one, weights, residual=residual, periodic=periodic, folded=folded, clamp=clamp)
+                for one in pairwise(widths)
+            ]
         )
         n = widths[-1]
         self.conv = weights.conv(n + 1, n)
@@ -203,11 +219,12 @@ class StyleDiscriminator(ImageDiscriminator):
 
     def forward(self, shown: Shown, labels: Tensor | None = None) -> Tensor:
         assert isinstance(shown, Tensor)
-        x = _convolved(shown, self.picture, self.by)
+        x = _convolved(shown, self.picture, self.by, self.clamp)
         for block in self.blocks:
             x = block(x)
         with torch.autocast(x.device.type, enabled=False):  # few places, and the deviation is of small differences
-            x = _convolved(with_deviation(x.to(self.psi.weight), self.group), self.conv, self.by)
+            x = with_deviation(x.to(self.psi.weight), self.group)
+            x = _convolved(x, self.conv, self.by, self.clamp)
             h = self.psi(F.leaky_relu(self.whole(x.flatten(1)), 0.2) * math.sqrt(2))
             if self.mapping is None:
                 return h.squeeze(1)
@@ -229,12 +246,14 @@ def stylegan2(
     residual: bool = True,
     periodic: bool = False,
     folded: bool = False,
+    clamp: float = 0.0,
 ) -> tuple[StyleGenerator, StyleDiscriminator]:
     """Both networks; the generator's weights, then the discriminator's, are drawn from `random`.
 
     mapping_layers is the generator's; a discriminator that is told classes maps those by 8.
     """
+    both: dict[str, Any] = {"periodic": periodic, "folded": folded, "clamp": clamp}
     return (
-        StyleGenerator(design, random, mapping_layers=mapping_layers, mixing=mixing, periodic=periodic, folded=folded),
-        StyleDiscriminator(design, random, group=group, residual=residual, periodic=periodic, folded=folded),
+        StyleGenerator(design, random, mapping_layers=mapping_layers, mixing=mixing, **both),
+        StyleDiscriminator(design, random, group=group, residual=residual, **both),
     )
