@@ -17,12 +17,31 @@ from texsyn.images import InputError, check_path
 if TYPE_CHECKING:
     from texsyn.datasets import Dataset
     from texsyn.gan.architectures import GanConfig
+    from texsyn.gan.image_model import ImageModel
 
 _of_data = _with(
     click.option(
         "--arch", metavar="NAME",
         help="Train this GAN on the pictures of DATA; --list names them.  [default: dcgan; of points mlp]",
     ),
+    click.option(
+        "--preset", metavar="NAME", help="Numbers that StyleGANs were published with, e.g. auto; they say --arch too."
+    ),
+    click.option(
+        "--from", "start", metavar="MODEL",
+        help="Train the networks of this MODEL on; it must have been kept --with-d. Its sizes are those of the run.",
+    ),
+    click.option("--with-d", is_flag=True, help="Keep the discriminator in the MODEL file, for a later --from."),
+    click.option(
+        "--metric", metavar="NAMES", default="pixels", show_default=True,
+        help="What samples in a --folder are scored by: pixels, fid or kid, or several with commas; fid and kid need "
+        "FID's Inception weights.",
+    ),
+    click.option(
+        "--scored", type=click.IntRange(2, 10**6), metavar="N", default=2000, show_default=True,
+        help="Pictures of either kind that --metric compares.",
+    ),
+    click.option("--weights", metavar="PATH", help="FID's Inception weights.  [default: those in the cache]"),
     click.option("--loss", metavar="NAME", help="What it minimises, with the penalty and optimiser that belong to it."),
     click.option(
         "--resolution", metavar="N|WxH", help="Side that the pictures are brought to.  [default: as they are]"
@@ -47,6 +66,7 @@ def print_list() -> None:
     from texsyn.cli.train import TRAINED
     from texsyn.datasets import describe
     from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, RECIPES
+    from texsyn.gan.presets import PRESETS
 
     click.echo("--arch, on many pictures:")
     for name, arch in ARCHITECTURES.items():
@@ -55,6 +75,9 @@ def print_list() -> None:
     names = list(OBJECTIVES)
     for i in range(0, len(names), 4):
         click.echo(f"  {', '.join(names[i : i + 4])}{',' if i + 4 < len(names) else ''}")
+    click.echo("--preset:")
+    for name, preset in PRESETS.items():
+        click.echo(f"  {name:<14}{preset.arch}: {preset.about}")
     click.echo(
         f"--recipe: {', '.join(RECIPES)} (tiny, the default, is for minutes on a CPU; paper has the published numbers)"
     )
@@ -66,14 +89,15 @@ def print_list() -> None:
 
 def learns_data(images: tuple[str, ...], maps: tuple[str, ...], method: str | None, of_data: dict[str, Any]) -> bool:
     """Whether a command line of `texsyn train` is about many pictures; Misuse where it is about both."""
-    asked = [name for name in ("arch", "loss", "resolution", "channels", "augment") if of_data[name] is not None]
-    asked += ["labels"] if of_data["labels"] is not None else []
-    asked += ["mirror"] if of_data["mirror"] else []
+    given = ("arch", "preset", "start", "weights", "loss", "resolution", "channels", "augment", "labels")
+    asked = ["from" if name == "start" else name for name in given if of_data[name] is not None]
+    asked += [name for name in ("mirror", "with_d") if of_data[name]]
     is_set = len(images) == 1 and _names_a_set(images[0])
     if not asked and not is_set:
         return False
     if method is not None or maps:
         other = f"--method {method}" if method is not None else "--maps"
+        asked = [name.replace("_", "-") for name in asked]
         raise Misuse(f"{other}: is for one IMAGE; {f'--{asked[0]}' if asked else images[0]} is for many pictures")
     if len(images) != 1:
         raise Misuse(
@@ -106,6 +130,12 @@ def train_on_data(
     settings: tuple[str, ...],
     device: str,
     arch: str | None,
+    preset: str | None,
+    start: str | None,
+    with_d: bool,
+    metric: str,
+    scored: int,
+    weights: str | None,
     loss: str | None,
     resolution: str | None,
     channels: int | None,
@@ -117,6 +147,7 @@ def train_on_data(
     """Train an image GAN, with or without a folder for the run."""
     from texsyn.cli.train import Report, _asked_to_stop, in_our_words, require_free, tell_outcome
     from texsyn.datasets import open_dataset
+    from texsyn.gan.image_model import load_image_model
     from texsyn.gan.image_training import ImageGan
     from texsyn.gan.ranks import join, leave
     from texsyn.generation import run_of, scores_of, training_bytes, with_steps
@@ -126,7 +157,17 @@ def train_on_data(
     from texsyn.training import train as train_steps
 
     check_path(output, overwrite=overwrite)
+    begun = None
+    if start is not None:
+        from texsyn.cli.files import require_file
+
+        require_file(start)
+        begun = load_image_model(start)
+        if begun.discriminator is None:
+            raise InputError(f"{start}: keeps no discriminator, which training on needs; train or convert it --with-d")
     size = _resolution(resolution)
+    if begun is not None and size is None:
+        size = begun.config.height, begun.config.width
     data = checked(
         "DATA", open_dataset, source, resolution=size, channels=channels, mirror=mirror, enlarge=size is not None
     )
@@ -136,7 +177,7 @@ def train_on_data(
     before = read_config(Path(str(folder))) if resume else None
     if before is not None and "arch" not in before["config"]:
         raise InputError(f"{folder}: holds a run on one picture, not of an architecture")
-    config = _config(before, arch, loss, recipe, data, labels, given)
+    config = _config(before, arch, preset, begun, loss, recipe, data, labels, given)
     config = with_steps(config, steps)
     ranks = checked("torchrun", join)
     if ranks.n > 1 and before is None and seed is None:
@@ -145,15 +186,18 @@ def train_on_data(
         seed = before["seed"] if before is not None else fresh_seed()
     where = checked("--device", resolve_device, device)
     with in_our_words(config.arch):
-        trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks)
+        trainee = checked("--arch", ImageGan, config, data, seed=seed, device=where, ranks=ranks, start=begun)
     what = f"training {config.arch} with batch={config.batch}"
     less = "--set pieces=4, a smaller batch or another --resolution needs less"
     need = require_free(training_bytes(trainee), where, what, less)
     run = None
     if folder is not None:
+        judge = None
+        if scores:
+            judge = checked("--metric", scores_of, data, metric.split(","), n=scored, weights=weights, device=where)
         run = run_of(
             trainee, Path(folder), resume=resume, overwrite=overwrite, save_every=save_every,
-            sample_every=sample_every, scores=scores_of(data) if scores else None, ranks=ranks,
+            sample_every=sample_every, scores=judge, start=_begun(begun, before), ranks=ranks,
         )  # fmt: skip
     limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
     if ranks.first:
@@ -170,7 +214,7 @@ def train_on_data(
         leave(ranks)
         if not ranks.first:
             return
-        model = trainee.model()
+        model = trainee.model(whole=with_d)
         model.steps = outcome.steps
         model.save(output, overwrite=overwrite)
     tell_outcome(talk, output, {"arch": config.arch}, seed, outcome, time.monotonic() - began)
@@ -178,9 +222,16 @@ def train_on_data(
         raise Stopped(stop.signum)
 
 
+def _begun(start: ImageModel | None, before: dict[str, Any] | None) -> str | None:
+    """What a run says it began from."""
+    return start.fingerprint if start is not None else (before or {}).get("start")
+
+
 def _config(
     before: dict[str, Any] | None,
     arch: str | None,
+    preset: str | None,
+    start: ImageModel | None,
     loss: str | None,
     recipe: str | None,
     data: Dataset,
@@ -189,12 +240,22 @@ def _config(
 ) -> GanConfig:
     """The configuration of a run, of the one in a folder where that goes on."""
     from texsyn.gan.architectures import ARCHITECTURES, OBJECTIVES, RECIPES
+    from texsyn.gan.presets import PRESETS
     from texsyn.generation import config_for
 
-    if before is not None and (arch, loss, recipe, labels) == (None, None, None, None):
+    if before is not None and (arch, preset, start, loss, recipe, labels) == (None,) * 6:
         return _config_before(before["config"] | given, data)
     if before is not None:  # the same command again: what differs, reading the checkpoint will say
         arch, recipe = arch or before["config"]["arch"], recipe or before["config"].get("recipe")
+    if preset is not None:
+        if preset not in PRESETS:
+            raise Misuse(f"--preset: {preset!r} is not one of {', '.join(PRESETS)}")
+        if arch not in (None, PRESETS[preset].arch):
+            raise Misuse(f"--preset: {preset} is for --arch {PRESETS[preset].arch}, not {arch}")
+        arch, recipe = PRESETS[preset].arch, recipe or "paper"
+    if start is not None and arch not in (None, start.config.arch):
+        raise Misuse(f"--from: holds a {start.config.arch}, which --arch {arch} is not")
+    arch = start.config.arch if start is not None else arch
     arch = ("mlp" if data.kind == "points" else "dcgan") if arch is None else arch
     if arch not in ARCHITECTURES:
         raise Misuse(f"--arch: {arch!r} is not one of {', '.join(ARCHITECTURES)}")
@@ -205,8 +266,9 @@ def _config(
     if labels and not data.classes:
         raise Misuse(f"--labels: {data.name} has no classes")
     made: GanConfig = checked(
-        "--set", config_for, data, arch, loss=loss, recipe=recipe or "tiny", labels=labels, settings=given
-    )
+        "--set", config_for, data, arch, loss=loss, recipe=recipe or "tiny", preset=preset, start=start, labels=labels,
+        settings=given,
+    )  # fmt: skip
     return made
 
 

@@ -91,6 +91,7 @@ class GanConfig:
     truncation: float = 0.0  #: latents beyond it are drawn again when pictures are made; 0: none are
     augment: str = "none"
     ada_target: float = 0.6
+    ada_images: int = 500_000  #: in which augmentation can go from none to always
     bf16: bool = False
     compile: bool = False
     max_minutes: float = 0.0
@@ -105,17 +106,9 @@ class GanConfig:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(known)}")
         for name in (
-            "mapping_layers",
-            "group",
-            "path_lazy",
-            "lazy",
-            "critic_turns",
-            "batch",
-            "pieces",
-            "images",
-            "max_atoms",
-            "ascent",
-        ):
+            "mapping_layers", "group", "path_lazy", "lazy", "critic_turns", "batch", "pieces", "images", "max_atoms",
+            "ascent", "ada_images",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} should be at least 1")
         for name in ("rate", "critic_rate", "epsilon", "ramp", "mass_error"):

@@ -7,6 +7,7 @@ Loading one runs no code from the file.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -219,6 +220,15 @@ class ImageModel:
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors().items()}
         made: bytes = safetensors_bytes(tensors, metadata={"texsyn": json.dumps(header)})
         return made
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights with their names, whatever else the file says."""
+        digest = hashlib.sha256()
+        for name, t in sorted(self.tensors().items()):
+            digest.update(name.encode() + bytes(str(tuple(t.shape)), "ascii"))
+            digest.update(t.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the model to one safetensors file, atomically. Raises OutputError, OutputExists."""

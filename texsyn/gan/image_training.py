@@ -95,8 +95,9 @@ class ImageGan:
         self.dual = None if config.loss != SEMI_DISCRETE else self._dual()
         self.loss = None if self.dual is not None else loss_named(config.loss)
         self.policy = () if config.augment in ("none", "ada") else chosen(config.augment)
-        images = ADA_IMAGES[start is not None]
-        self.ada = Overfitting(target=config.ada_target, images=images) if config.augment == "ada" else None
+        self.ada = None
+        if config.augment == "ada":
+            self.ada = Overfitting(target=config.ada_target, images=config.ada_images)
         self.means = torch.zeros(2)  # of logits, for lecam
         self.path = torch.zeros(())  # the mean path length
         self.critic: nn.Module = self.discriminator if self.dual is None else self.dual
@@ -394,7 +395,6 @@ class ImageGan:
 
 
 N_POINTS = 1000  #: of either kind, on a picture of the plane
-ADA_IMAGES = (500_000, 100_000)  #: in which augmentation can go from none to always; from another model on
 SLOPES = ("gp", "r1", "r2", "r1-r2", "dragan")  #: penalties of the discriminator's slope
 
 
