@@ -42,7 +42,7 @@ def config_for(arch: str, data: Dataset, objective: str | None = None, recipe: s
     shape = {"channels": data.channels, "height": data.height, "width": data.width}
     if ARCHITECTURES[arch].by_class and "n_classes" not in more:
         more["n_classes"] = len(data.classes)
-    if arch == "progan":
+    if ARCHITECTURES[arch].grows:
         more = {"growth": 12} | more  # so that four steps of six see a resolution fade in
     return configure(arch, objective=objective, recipe=recipe, settings=SMALL | shape | more)
 
