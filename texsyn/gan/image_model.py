@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from texsyn.gan.architectures import ARCHITECTURES, GanConfig
 from texsyn.gan.latents import truncated
 from texsyn.gan.networks.design import ImageDiscriminator, ImageGenerator
+from texsyn.gan.networks.style import StyledGenerator
 from texsyn.images import InputError, Picture, from_unit, to_unit, write_atomically
 from texsyn.images.picture import MODES
 from texsyn.models.base import GENERATED, header_of, make_config
@@ -31,6 +32,8 @@ from texsyn.training import of, under
 
 SETTLING = 32, 64  # batches, and latents in each, that the statistics of a generator's normalisation are measured on
 AT_ONCE = 2**22  # pixels of pictures that are computed together
+MAPPED = 1000  # latents that are mapped together
+CENTRED = 10_000  # latents whose styles are averaged to the centre of a class
 CELL = 32  # pictures on sheets are enlarged up to this by whole numbers
 
 
@@ -77,6 +80,7 @@ class ImageModel:
         self.generator, self.config, self.about, self.fit_seed = generator.eval(), config, about, fit_seed
         self.discriminator, self.steps = discriminator, 0
         self.device = next(generator.parameters()).device
+        self._centres: dict[int, Tensor] = {}
 
     # ---- pictures
 
@@ -110,24 +114,154 @@ class ImageModel:
             torch.full((n,), label) if label is not None else torch.tensor([(seed + i) % n_classes for i in range(n)])
         )
 
-    def sample(self, n: int = 1, *, seed: int, label: int | None = None, truncation: float | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        seed: int,
+        label: int | None = None,
+        truncation: float | None = None,
+        cutoff: int | None = None,
+        centre: str | None = None,
+    ) -> Tensor:
         """n pictures (n, c, h, w) in [0, 1] (floats keep their range), on the CPU; of points (n, 2, 1, 1), their units.
 
-        Picture i is that of seed + i and nothing else: each is computed by itself. ValueError as for labels().
+        Picture i is that of seed + i and nothing else: each is computed by itself. truncation: of networks with styles,
+        styles are psi times as far from their centre (see styles()); of others, latents stay within it (see latents()).
+        ValueError as for those and labels(), and for cutoff and centre of a network without styles.
         """
+        if self.has_styles:
+            ws = self.styles(n, seed=seed, label=label, truncation=truncation, cutoff=cutoff, centre=centre)
+            return self.ranged(self.synthesised(ws))
+        for name, value in (("cutoff", cutoff), ("centre", centre)):
+            if value is not None:
+                raise ValueError(f"{name}={value!r}: {self._no_styles}")
         z, labels = self.latents(n, seed=seed, truncation=truncation), self.labels(n, seed=seed, label=label)
         with one_torch_thread():
             made = [self.made(z[i : i + 1], None if labels is None else labels[i : i + 1]) for i in range(n)]
-        if not made:
-            return torch.empty(0, self.config.channels, self.config.height, self.config.width)
+        return self.ranged(torch.cat([self._none, *made]))
+
+    @property
+    def _none(self) -> Tensor:
+        return torch.empty(0, self.config.channels, self.config.height, self.config.width)
+
+    def ranged(self, made: Tensor) -> Tensor:
+        """Pictures in [0, 1] in the range of the data."""
         low, high = self.about.low, self.about.high
-        return torch.cat(made) if (low, high) == (0, 1) else low + torch.cat(made) * (high - low)
+        return made if (low, high) == (0, 1) else low + made * (high - low)
 
     @torch.no_grad()
     def made(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The pictures of latents (n, latent) in [0, 1]; the last bits may depend on what is computed together."""
         values = self.generator(z.to(self.device), None if labels is None else labels.to(self.device)).float().cpu()
         return values if self.about.kind == "points" else (values / 2 + 0.5).clamp(0, 1)
+
+    # ---- styles, of networks that have those
+
+    @property
+    def has_styles(self) -> bool:
+        """Whether its pictures are made from styles, which can be truncated, mixed and moved."""
+        return isinstance(self.generator, StyledGenerator)
+
+    @property
+    def _no_styles(self) -> str:
+        return f"{self.config.arch} has no styles, which StyleGANs have"
+
+    @property
+    def styled(self) -> StyledGenerator:
+        """The generator as one with styles. ValueError of others."""
+        if not isinstance(self.generator, StyledGenerator):
+            raise ValueError(self._no_styles)
+        return self.generator
+
+    def styles(
+        self,
+        n: int,
+        *,
+        seed: int,
+        label: int | None = None,
+        truncation: float | None = None,
+        cutoff: int | None = None,
+        centre: str | None = None,
+    ) -> Tensor:
+        """Styles (n, n_styles, latent) of seed, seed + 1 .., on the CPU; row i is that of seed + i and nothing else.
+
+        The first `cutoff` rows, or all, are at truncation w + (1 - truncation) the centre, 1 where not given (Karras,
+        Laine and Aila 2019, appendix B). centre: "all", the average style, or "class", that of the picture's class,
+        which is usual where there are classes: between those, averages of all are of nothing. ValueError for a
+        truncation that is not finite, a cutoff beyond the rows, an unknown centre, and as for labels() and styled.
+        """
+        psi = self._psi(truncation, cutoff)
+        return self.styles_of(
+            self.latents(n, seed=seed), self.labels(n, seed=seed, label=label), psi=psi, cutoff=cutoff, centre=centre
+        )
+
+    def _psi(self, truncation: float | None, cutoff: int | None) -> float:
+        psi, n = 1.0 if truncation is None else truncation, self.styled.n_styles
+        if not math.isfinite(psi):
+            raise ValueError(f"truncation={psi} should be a finite number")
+        if cutoff is not None and not 0 <= cutoff <= n:
+            raise ValueError(f"cutoff={cutoff} should be from 0 to {n}, its rows of styles")
+        return psi
+
+    @torch.no_grad()
+    def styles_of(
+        self,
+        z: Tensor,
+        labels: Tensor | None,
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        centre: str | None = None,
+    ) -> Tensor:
+        """styles() of latents (n, latent) and their labels (n,), each by itself."""
+        generator, rows = self.styled, []
+        of: list[int | None] = [None] * len(z) if labels is None else labels.tolist()
+        at = {} if psi == 1 else {label: self.centre(label, centre) for label in set(of)}
+        with one_torch_thread():
+            for one, label in zip(z, of, strict=True):
+                told = None if label is None else torch.tensor([label], device=self.device)
+                ws = generator.styles(one[None].to(self.device), told).float().cpu()
+                rows.append(ws if psi == 1 else generator.truncated(ws, psi=psi, cutoff=cutoff, centre=at[label]))
+        return torch.cat([torch.empty(0, generator.n_styles, generator.design.latent), *rows])
+
+    def centre(self, label: int | None = None, kind: str | None = None) -> Tensor:
+        """(latent,): the average style, or, where kind is "class", that of a class: of CENTRED latents of seed 0.
+
+        kind: see styles(); "class" where not given and there are classes. ValueError for a kind that there is not.
+        """
+        known = ("all", "class") if self.config.n_classes else ("all",)
+        kind = known[-1] if kind is None else kind
+        if kind not in known:
+            raise ValueError(f"centre={kind!r} should be {' or '.join(known)}")
+        if kind == "all" or label is None:
+            return self.styled.average.detach().float().cpu()
+        if label not in self._centres:
+            total = torch.zeros(self.config.latent, dtype=torch.float64)
+            for w in self.mapped(CENTRED, seed=0, label=label):
+                total += w.sum(0, dtype=torch.float64)
+            self._centres[label] = (total / CENTRED).float()
+        return self._centres[label]
+
+    @torch.no_grad()
+    def mapped(self, n: int, *, seed: int, label: int | None = None) -> Iterator[Tensor]:
+        """Styles w (k, latent) of n latents of one stream, on the CPU and in parts; of classes one after the other."""
+        random = torch.Generator().manual_seed(seed % 2**63)
+        for i in range(0, n, MAPPED):
+            k = min(MAPPED, n - i)
+            z, labels = self.generator.draw(k, random), self.labels(k, seed=i, label=label)
+            with one_torch_thread():
+                w = self.styled.styles(z.to(self.device), None if labels is None else labels.to(self.device))[:, 0]
+            yield w.float().cpu()
+
+    @torch.no_grad()
+    def synthesised(self, ws: Tensor) -> Tensor:
+        """Pictures (n, c, h, w) in [0, 1] of styles (n, n_styles, latent), on the CPU, each computed by itself."""
+        generator = self.styled
+        generator.require_styles(ws)
+        with one_torch_thread():
+            made = [generator.synthesise(ws[i : i + 1].to(self.device)).float().cpu() for i in range(len(ws))]
+        return torch.cat([self._none, *((values / 2 + 0.5).clamp(0, 1) for values in made)])
 
     def many(self, n: int, *, seed: int) -> Tensor:
         """As sample(), for scores: in batches, which is faster, so that the last bits depend on n."""
@@ -224,15 +358,24 @@ class ImageModel:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the weights with their names, whatever else the file says."""
-        digest = hashlib.sha256()
-        for name, t in sorted(self.tensors().items()):
-            digest.update(name.encode() + bytes(str(tuple(t.shape)), "ascii"))
-            digest.update(t.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return _digest(self.tensors())
+
+    @property
+    def generator_fingerprint(self) -> str:
+        """That of the generator alone, which latents and directions belong to."""
+        return _digest(under("generator", self.generator.state_dict()))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the model to one safetensors file, atomically. Raises OutputError, OutputExists."""
         write_atomically(path, self.to_bytes(), overwrite=overwrite)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, t in sorted(tensors.items()):
+        digest.update(name.encode() + bytes(str(tuple(t.shape)), "ascii"))
+        digest.update(t.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:

@@ -133,12 +133,15 @@ class StyledGenerator(ImageGenerator):
                 self.average.lerp_(w.mean(0).to(self.average), self.follow)
         return self.truncated(w[:, None].expand(-1, self.n_styles, -1), psi=psi, cutoff=cutoff)
 
-    def truncated(self, ws: Tensor, *, psi: float, cutoff: int | None = None) -> Tensor:
-        """Styles (B, n_styles, latent) with the first `cutoff` rows, or all, psi ws + (1 - psi) the average."""
+    def truncated(self, ws: Tensor, *, psi: float, cutoff: int | None = None, centre: Tensor | None = None) -> Tensor:
+        """Styles (B, n_styles, latent) with the first `cutoff` rows, or all, psi ws + (1 - psi) the average.
+
+        centre: (latent,), or (B, 1, latent) of several, in place of the average.
+        """
         if psi == 1:
             return ws
-        n = self.n_styles if cutoff is None else cutoff
-        return torch.cat([self.average.to(ws).lerp(ws[:, :n], psi), ws[:, n:]], 1)
+        n, centre = self.n_styles if cutoff is None else cutoff, self.average if centre is None else centre
+        return torch.cat([centre.to(ws).lerp(ws[:, :n], psi), ws[:, n:]], 1)
 
     def require_styles(self, ws: Tensor) -> None:
         """ValueError for styles of another shape."""
