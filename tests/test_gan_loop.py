@@ -175,8 +175,7 @@ def test_two_processes_train_what_one_trains_at_the_same_batch(tmp_path: Path) -
     """
     slow = {"optimiser": "sgd", "rate": 0.01, "critic_rate": 0.01}
     what = [("resnet-r1", "r1", slow | {"lazy": 2}), ("resnet-r1", "wgan-gp", slow | {"critic_turns": 2, "pieces": 2})]
-    paths = {"group": 1, "path_weight": 2.0, "path_lazy": 2, "mixing": 0.9}  # a group of one deviates by nothing
-    what.append(("stylegan2", "r1", slow | paths))
+    what.append(("stylegan2", "r1", slow | {"group": 1, "mixing": 0.9}))  # a group of one deviates by nothing
     one, two = trained(tmp_path, 1, what), trained(tmp_path, 2, what)
     assert one.keys() == two.keys()
     for name in one:

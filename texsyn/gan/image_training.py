@@ -255,7 +255,10 @@ class ImageGan:
         return terms
 
     def _paths(self, turn: int) -> dict[str, Tensor]:
-        """The penalty of path lengths, on half a batch, as many times stronger as it is rarer; "path", their mean."""
+        """The penalty of path lengths, on half a batch, as many times stronger as it is rarer; "path", their mean.
+
+        Each of several processes holds its lengths against a mean that only its own have moved last, by a hundredth.
+        """
         generator = self.generator
         assert isinstance(generator, StyledGenerator)
         z, wanted = self._latents(2)
