@@ -52,6 +52,8 @@ FLOORS = {
     "texsyn.datasets": 2,
     "texsyn.metrics": 2,
     "texsyn.editing": 2,
+    "texsyn.latent_editing": 2,
+    "texsyn.projection": 2,
     "texsyn.manipulation": 2,
     "texsyn.painting": 0,
     "texsyn.guides": 2,

@@ -93,7 +93,7 @@ class ImageModel:
         if not 0 <= beyond < math.inf:
             raise ValueError(f"truncation={beyond} should be a finite number from 0")
         width = self.generator.draw(1, torch.Generator()).shape[1]  # of several generators, more than config.latent
-        rows = []
+        rows = [torch.empty(0, width)]
         for i in range(n):
             random = torch.Generator().manual_seed((seed + i) % 2**63)
             rows.append(truncated(1, width, beyond, random) if beyond else self.generator.draw(1, random))
@@ -191,30 +191,26 @@ class ImageModel:
         which is usual where there are classes: between those, averages of all are of nothing. ValueError for a
         truncation that is not finite, a cutoff beyond the rows, an unknown centre, and as for labels() and styled.
         """
-        psi = self._psi(truncation, cutoff)
-        return self.styles_of(
-            self.latents(n, seed=seed), self.labels(n, seed=seed, label=label), psi=psi, cutoff=cutoff, centre=centre
-        )
-
-    def _psi(self, truncation: float | None, cutoff: int | None) -> float:
-        psi, n = 1.0 if truncation is None else truncation, self.styled.n_styles
-        if not math.isfinite(psi):
-            raise ValueError(f"truncation={psi} should be a finite number")
-        if cutoff is not None and not 0 <= cutoff <= n:
-            raise ValueError(f"cutoff={cutoff} should be from 0 to {n}, its rows of styles")
-        return psi
+        z, labels = self.latents(n, seed=seed), self.labels(n, seed=seed, label=label)
+        return self.styles_of(z, labels, truncation=truncation, cutoff=cutoff, centre=centre)
 
     @torch.no_grad()
     def styles_of(
         self,
         z: Tensor,
-        labels: Tensor | None,
+        labels: Tensor | None = None,
         *,
-        psi: float = 1.0,
+        truncation: float | None = None,
         cutoff: int | None = None,
         centre: str | None = None,
     ) -> Tensor:
         """styles() of latents (n, latent) and their labels (n,), each by itself."""
+        psi, n = 1.0 if truncation is None else truncation, self.styled.n_styles
+        if not math.isfinite(psi):
+            raise ValueError(f"truncation={psi} should be a finite number")
+        if cutoff is not None and not 0 <= cutoff <= n:
+            raise ValueError(f"cutoff={cutoff} should be from 0 to {n}, its rows of styles")
+        self.centre(None, centre)
         generator, rows = self.styled, []
         of: list[int | None] = [None] * len(z) if labels is None else labels.tolist()
         at = {} if psi == 1 else {label: self.centre(label, centre) for label in set(of)}
