@@ -131,7 +131,9 @@ def test_pictures_of_other_shapes(arch: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("arch", "objective"), [("dcgan", "wgan-gp"), ("resnet-r1", None), ("sngan", None)])
+@pytest.mark.parametrize(
+    ("arch", "objective"), [("dcgan", "wgan-gp"), ("resnet-r1", None), ("sngan", None), ("stylegan2", None)]
+)
 def test_compiled_networks_train_as_the_others(
     arch: str, objective: str | None, backend: str, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
