@@ -28,6 +28,7 @@ import numpy as np
 import pytest
 from hostile import Hostile, make_hostile, texture
 from PIL import Image
+from published import Sizes, official
 
 import texsyn
 from texsyn.cli import main, report
@@ -37,7 +38,7 @@ from texsyn.models import METHODS
 VERBS = (
     "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web",
     "verify", "weights", "eval", "compare", "train", "import-singan", "animate",
-    "harmonise", "edit", "paint", "upscale", "interpolate",
+    "harmonise", "edit", "paint", "upscale", "interpolate", "convert",
 )  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")
@@ -162,6 +163,7 @@ def test_every_example_in_the_help_works(run: Run, rock: Path) -> None:
         shutil.copy(rock, f"{name}.png")
     assert run("train", rock, *method("singan"), "-o", "scene.safetensors").code == 0
     assert run("train", "digits", "--steps", "1", "-o", "digits.texsyn").code == 0
+    Path("ffhq.pkl").write_bytes(official(Sizes()).bytes())
     for ending in ("npy", "tif"):
         assert run("synth", rock, *QUICK, "--save-coords", f"rock_map.{ending}", "-o", "m.png", "--overwrite").code == 0
     n_examples = 0

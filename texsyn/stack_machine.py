@@ -16,6 +16,7 @@ from texsyn.images import InputError
 from texsyn.images.picture import printable
 
 MAX_ENTRIES = 100_000  # of a dict
+MAX_GIVEN = 2**24  # entries, characters and bytes that all calls of a pickle are given together
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,20 @@ class Machine:
     """Runs one pickle: numbers, strings, tuples, lists, dicts with strings for keys, what `names` makes, nothing else.
 
     names: all that the pickle may name, as "MODULE NAME". wanted is what errors call the right kind of
-    file. Subclasses say what BUILD and BINPERSID do.
+    file. Subclasses say what BUILD and BINPERSID do. max_given: a pickle may give one large thing to many calls, each
+    of which copies it, so that what they are given is counted.
     """
 
     names: Mapping[str, Global]
     wanted: str
     advice = ""  # what to do about a file that asks for other names
+    keys: tuple[type, ...] = (str,)  # what dicts may have for keys
+    max_given = MAX_GIVEN
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.given = 0
 
     def run(self, file: BinaryIO) -> Any:
         """What the pickle that starts here describes; the file is left behind its last byte."""
@@ -102,9 +107,7 @@ class Machine:
             stack.append(self.named(f"{module} {attribute}"))
         elif name == "REDUCE":
             arguments, function = self.only(self.pop(), tuple), self.only(self.pop(), Global)
-            if function.call is None:
-                raise InputError("calls what is no function")
-            stack.append(function.call(*arguments))
+            stack.append(self.called(function, arguments))
         elif name == "BUILD":
             state = self.pop()
             self.build(self.top(), state)
@@ -112,6 +115,15 @@ class Machine:
             stack.append(self.persistent(self.pop()))
         else:
             raise InputError(f"holds a pickle with the operation {name}, which no {self.wanted} needs; it was not run")
+
+    def called(self, function: Global, arguments: tuple[Any, ...]) -> Any:
+        """What stands here for the result of that function."""
+        if function.call is None:
+            raise InputError("calls what is no function")
+        self.given += sum(len(one) for one in arguments if isinstance(one, str | bytes | bytearray | list | dict))
+        if self.given > self.max_given:
+            raise InputError("holds a pickle that makes much out of little; it was not run to its end")
+        return function.call(*arguments)
 
     def top(self) -> Any:
         if not self.stack or self.stack[-1] is _MARK:
@@ -136,7 +148,9 @@ class Machine:
     def fill(self, items: list[Any]) -> None:
         target = self.only(self.top(), dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[self.only(key, str)] = value
+            if type(key) not in self.keys:
+                raise InputError("holds a pickle that mixes up its types")
+            target[key] = value
         if len(target) > MAX_ENTRIES:
             raise InputError(f"holds a dict of more than {MAX_ENTRIES} entries")
 

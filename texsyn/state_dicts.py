@@ -18,9 +18,9 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ MAX_PICKLE = 2**22  # bytes; that of Inception's 566 tensors has 60,000
 MAX_TENSORS = 100_000
 MAX_DEPTH = 8  # a list of tensors has 1
 
-_LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older layout
+LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older layout
 
 STORAGES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
@@ -55,11 +55,30 @@ def read_values(path: str | os.PathLike[str]) -> Any:
     return _opened(path, _check_values)
 
 
-def _opened(path: str | os.PathLike[str], check: _Check) -> Any:
+def read_checkpoint(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, Any]:
+    """Of a training's .pt file, a dict, the entries of these names: tensors, or state dicts; others are passed over.
+
+    Of a file that has none of them, but is a state dict: {"": the state dict}. Otherwise InputError, one line.
+    """
+
+    def pick(result: Any) -> Any:
+        found = {name: result[name] for name in names if name in result} if type(result) is dict else {}
+        if not found:
+            _check_state_dict(result)
+            return {"": result}
+        for value in found.values():
+            if type(value) is not View:
+                _check_state_dict(value)
+        return found
+
+    return cast(dict[str, Any], _opened(path, pick, _CheckpointMachine))
+
+
+def _opened(path: str | os.PathLike[str], pick: _Pick, machine: type[_Machine] | None = None) -> Any:
     name = printable(os.fsdecode(path))
     try:
         with open(path, "rb") as file:
-            return _parsed(file, name, check)
+            return _parsed(file, name, pick, machine or _Machine)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, InputError):
             raise
@@ -68,23 +87,23 @@ def _opened(path: str | os.PathLike[str], check: _Check) -> Any:
 
 def parse_state_dict(file: BinaryIO, name: str) -> dict[str, Tensor]:
     """The tensors in an open file that can seek; `name` is what errors call it."""
-    return _parsed(file, name, _check_state_dict)
+    return cast(dict[str, Tensor], _parsed(file, name, _check_state_dict, _Machine))
 
 
-def _parsed(file: BinaryIO, name: str, check: _Check) -> Any:
+def _parsed(file: BinaryIO, name: str, pick: _Pick, machine: type[_Machine]) -> Any:
     try:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         head = file.read(9)
         file.seek(0)
         if head[:4] == b"PK\x03\x04":
-            return _read_zip(file, size, check)
+            return _read_zip(file, size, pick, machine())
         if head[8:] == b"{":
             from safetensors.torch import load
 
             return load(file.read())
         if head[:1] == b"\x80":
-            return _read_stream(file, size, check)
+            return _read_stream(file, size, pick, machine)
         raise InputError("is neither a state dict of torch (.pth) nor a safetensors file")
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
@@ -98,7 +117,7 @@ def _parsed(file: BinaryIO, name: str, check: _Check) -> Any:
 
 
 @dataclass(frozen=True)
-class _Storage:
+class Storage:
     """Where numbers lie: their type, the key that the file knows them by, and how many there are."""
 
     dtype: torch.dtype
@@ -111,29 +130,34 @@ class _Storage:
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """A tensor as the file describes it: a window into a storage."""
 
-    storage: _Storage
+    storage: Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
+    @property
+    def n_bytes(self) -> int:
+        """Those of its own numbers."""
+        return math.prod(self.size) * self.storage.dtype.itemsize
 
-def _view(storage: Any, offset: Any, size: Any, stride: Any, *unused: Any) -> _View:
+
+def _view(storage: Any, offset: Any, size: Any, stride: Any, *unused: Any) -> View:
     """The record of a tensor, if its window lies inside its storage and repeats nothing."""
-    whole = all(type(part) is tuple and len(part) <= 16 for part in (size, stride)) and type(storage) is _Storage
+    whole = all(type(part) is tuple and len(part) <= 16 for part in (size, stride)) and type(storage) is Storage
     if not whole or len(size) != len(stride) or any(type(k) is not int or k < 0 for k in (offset, *size, *stride)):
         raise InputError("describes a tensor that makes no sense")
     n = math.prod(size)
     last = offset + sum((k - 1) * step for k, step in zip(size, stride, strict=True)) if n else offset
     if n > storage.n or last >= storage.n + (n == 0):
         raise InputError(f"describes a tensor of shape {size} that reaches beyond its {storage.n} numbers")
-    return _View(storage, offset, size, stride)
+    return View(storage, offset, size, stride)
 
 
 def _parameter(data: Any, *unused: Any) -> Any:
-    if type(data) is not _View:
+    if type(data) is not View:
         raise InputError("describes a parameter that is no tensor")
     return data
 
@@ -157,7 +181,7 @@ GLOBALS = {
 }
 
 
-_Check = Callable[[Any], None]  # raises InputError where a pickle's result is not what was asked for
+_Pick = Callable[[Any], Any]  # what was asked for, of a pickle's result; InputError where it is not there
 
 
 class _Machine(Machine):
@@ -166,17 +190,47 @@ class _Machine(Machine):
     names, wanted = GLOBALS, "state dict"
     advice = " (of a file you trust, save the state_dict() alone, as safetensors)"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[str, Storage] = {}  # all that the pickle has mentioned
+
     def build(self, target: Any, state: Any) -> None:
         """An ordered dict's attributes: state dicts have _metadata, which says nothing we need."""
         if set(self.only(state, dict)) - {"_metadata"}:
             raise InputError("sets attributes that state dicts do not have")
         self.only(target, dict)
 
-    def persistent(self, identity: Any) -> _Storage:
-        return _storage(identity)
+    def persistent(self, identity: Any) -> Storage:
+        found = _storage(identity)
+        if self.storages.setdefault(found.key, found) != found:
+            raise InputError("describes one storage in two ways")
+        return found
 
 
-def _storage(identity: Any) -> _Storage:
+class _Unread:
+    """Stands for something in a checkpoint that nobody asks for."""
+
+    def __init__(self, *unused: Any) -> None:
+        pass
+
+
+class _CheckpointMachine(_Machine):
+    """Runs one pickle of a training: beside state dicts, settings and an optimiser's numbers, which are passed over."""
+
+    names = GLOBALS | {"argparse Namespace": Global(_Unread), "torch device": Global(_Unread)}
+    wanted, advice, keys = "checkpoint of a training", "", (str, int)
+
+    def step(self, name: str, arg: Any) -> None:
+        if name == "NEWOBJ":
+            name = "REDUCE"  # of a class without arguments, as namespaces are written
+        super().step(name, arg)
+
+    def build(self, target: Any, state: Any) -> None:
+        if type(target) is not _Unread:
+            super().build(target, state)
+
+
+def _storage(identity: Any) -> Storage:
     """The record of a persistent id ("storage", type, key, device, count[, view])."""
     whole = type(identity) is tuple and len(identity) in (5, 6) and identity[5:] in ((), (None,))
     if not whole or identity[0] != "storage":
@@ -184,17 +238,13 @@ def _storage(identity: Any) -> _Storage:
     kind, key, n = identity[1], identity[2], identity[4]
     if type(kind) is not Global or kind.value is None or type(key) is not str or type(n) is not int or n < 0:
         raise InputError("describes a storage that makes no sense")
-    return _Storage(kind.value, key, n)
-
-
-def _unpickled(file: BinaryIO) -> Any:
-    return _Machine().run(file)
+    return Storage(kind.value, key, n)
 
 
 # ---------------------------------------------------------------------------------------------------- two layouts
 
 
-def _read_zip(file: BinaryIO, size: int, check: _Check) -> Any:
+def _read_zip(file: BinaryIO, size: int, pick: _Pick, machine: _Machine) -> Any:
     """torch 1.6 and later: FOLDER/data.pkl, and each storage in a member FOLDER/data/KEY."""
     with zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
@@ -219,50 +269,78 @@ def _read_zip(file: BinaryIO, size: int, check: _Check) -> Any:
 
         if f"{root}byteorder" in members and content(f"{root}byteorder") != b"little":
             raise InputError("was written on a big-endian machine; save it again on another, or as safetensors")
-        result = _unpickled(io.BytesIO(content(f"{root}data.pkl")))
-        check(result)
-        buffers = {s.key: content(f"{root}data/{s.key}", s.n_bytes) for s in _storages(_views(result), size)}
-    return _filled(result, buffers)
+        result = pick(machine.run(io.BytesIO(content(f"{root}data.pkl"))))
+        buffers = {s.key: content(f"{root}data/{s.key}", s.n_bytes) for s in storages_of(_views(result), size)}
+    return filled(result, buffers)
 
 
-def _read_stream(file: BinaryIO, size: int, check: _Check) -> Any:
+def _read_stream(file: BinaryIO, size: int, pick: _Pick, machine: type[_Machine]) -> Any:
     """Before torch 1.6: pickles of a magic number, a version, the system, the values, the keys; then the storages."""
-    head = io.BytesIO(file.read(MAX_PICKLE))
-    magic = _unpickled(head)
-    if magic != _LEGACY_MAGIC or _unpickled(head) != _LEGACY_PROTOCOL:
-        raise InputError("is a pickle, but not of torch's; save the state dict as safetensors")
-    system = _unpickled(head)
-    if type(system) is not dict or system.get("little_endian") is not True:
-        raise InputError("was written on a big-endian machine; save it again on another, or as safetensors")
-    result = _unpickled(head)
-    check(result)
-    keys = _unpickled(head)
-    wanted = {s.key: s for s in _storages(_views(result), size)}
-    if type(keys) is not list or any(type(k) is not str for k in keys) or sorted(keys) != sorted(wanted):
-        raise InputError("lists other storages than its tensors use")
-    file.seek(head.tell())
+    values, mentioned, keys = _read_heads(file, machine)
+    result = pick(values)
+    wanted = {s.key: s for s in storages_of(_views(result), size)}
     buffers = {}
     for key in keys:
         n = int.from_bytes(file.read(8), "little")
-        if n != wanted[key].n:
-            raise InputError(f"says that storage {printable(key)[:40]} has {n} numbers and {wanted[key].n} elsewhere")
+        said = mentioned[key]
+        if n != said.n:
+            raise InputError(f"says that storage {printable(key)[:40]} has {n} numbers and {said.n} elsewhere")
+        if key not in wanted:
+            file.seek(said.n_bytes, os.SEEK_CUR)
+            continue
         buffers[key] = file.read(wanted[key].n_bytes)
         if len(buffers[key]) < wanted[key].n_bytes:
             raise InputError("is cut off")
-    return _filled(result, buffers)
+    return filled(result, buffers)
 
 
-def _check_state_dict(result: Any) -> None:
-    """InputError unless the pickle held a state dict."""
+def _read_heads(file: BinaryIO, machine: type[_Machine]) -> tuple[Any, dict[str, Storage], list[str]]:
+    """The values, the storages that they mention, and the keys of those in order; the file is left at the first one."""
+    start = file.tell()
+    head = io.BytesIO(file.read(MAX_PICKLE))
+    magic = machine().run(head)
+    if magic != LEGACY_MAGIC or machine().run(head) != _LEGACY_PROTOCOL:
+        raise InputError("is a pickle, but not of torch's; save the state dict as safetensors")
+    system = machine().run(head)
+    if type(system) is not dict or system.get("little_endian") is not True:
+        raise InputError("was written on a big-endian machine; save it again on another, or as safetensors")
+    running = machine()
+    values = running.run(head)
+    keys = machine().run(head)
+    whole = type(keys) is list and all(type(k) is str for k in keys)
+    if not whole or sorted(keys) != sorted(running.storages):
+        raise InputError("lists other storages than its tensors use")
+    file.seek(start + head.tell())
+    return values, running.storages, keys
+
+
+def parse_storage(data: bytes, key: str) -> tuple[Storage, memoryview]:
+    """A storage that was saved by itself, before torch 1.6, as pickled tensors have theirs; and its bytes.
+
+    key: what it is known by from now on. InputError, a part of a sentence, for anything else.
+    """
+    file = io.BytesIO(data)
+    value, mentioned, _ = _read_heads(file, _Machine)
+    if type(value) is not Storage or len(mentioned) != 1:
+        raise InputError("holds a pickle within its pickle that is no storage")
+    start = file.tell() + 8
+    if data[start - 8 : start] != value.n.to_bytes(8, "little") or start + value.n_bytes > len(data):
+        raise InputError("holds a storage that is cut off")
+    return Storage(value.dtype, key, value.n), memoryview(data)[start : start + value.n_bytes]
+
+
+def _check_state_dict(result: Any) -> Any:
+    """The pickle's result; InputError unless it is a state dict."""
     if type(result) is not dict or not result:
         raise InputError("holds no state dict, which is a mapping from names to tensors")
     for key, value in result.items():
-        if type(value) is not _View:
+        if type(value) is not View:
             raise InputError(f"holds {printable(key)[:80]!r}, which is no tensor; save the state dict alone")
+    return result
 
 
-def _check_values(result: Any) -> None:
-    """InputError unless the pickle held tensors and numbers in lists, tuples and dicts, and that within limits.
+def _check_values(result: Any) -> Any:
+    """The pickle's result; InputError unless it is tensors and numbers in lists, tuples and dicts, within limits.
 
     A pickle may put one list into another many times, or into itself: what counts is how much that is, written out.
     """
@@ -274,22 +352,23 @@ def _check_values(result: Any) -> None:
             if n > MAX_TENSORS or depth == MAX_DEPTH:
                 raise InputError(f"holds more than {MAX_TENSORS} things, or lists in lists more than {MAX_DEPTH} deep")
             left += [(one, depth + 1) for one in (value.values() if type(value) is dict else value)]
-        elif type(value) not in (_View, int, float, bool):
+        elif type(value) not in (View, int, float, bool):
             raise InputError("holds something that is neither a tensor nor a number")
+    return result
 
 
-def _views(value: Any) -> list[_View]:
+def _views(value: Any) -> list[View]:
     """The described tensors in what was checked, one after the other."""
-    if type(value) is _View:
+    if type(value) is View:
         return [value]
     if type(value) not in (list, tuple, dict):
         return []
     return [view for one in (value.values() if type(value) is dict else value) for view in _views(one)]
 
 
-def _storages(views: list[_View], size: int) -> list[_Storage]:
+def storages_of(views: list[View], size: int) -> list[Storage]:
     """Each storage once, if the file can hold them all."""
-    found: dict[str, _Storage] = {}
+    found: dict[str, Storage] = {}
     for view in views:
         if found.setdefault(view.storage.key, view.storage) != view.storage:
             raise InputError("describes one storage in two ways")
@@ -298,18 +377,18 @@ def _storages(views: list[_View], size: int) -> list[_Storage]:
     return list(found.values())
 
 
-def _filled(result: Any, buffers: dict[str, bytes]) -> Any:
+def filled(result: Any, buffers: dict[str, Any]) -> Any:
     """What was described with tensors in the places of their records, in memory that nothing else writes to."""
     flat = {}
     for s in {view.storage.key: view.storage for view in _views(result)}.values():
         empty = torch.empty(0, dtype=s.dtype)
         flat[s.key] = torch.frombuffer(bytearray(buffers.pop(s.key)), dtype=s.dtype) if s.n else empty
 
-    def filled(value: Any) -> Any:
-        if type(value) is _View:
+    def written(value: Any) -> Any:
+        if type(value) is View:
             return flat[value.storage.key].as_strided(value.size, value.stride, value.offset)
         if type(value) is dict:
-            return {key: filled(one) for key, one in value.items()}
-        return type(value)(map(filled, value)) if type(value) in (list, tuple) else value
+            return {key: written(one) for key, one in value.items()}
+        return type(value)(map(written, value)) if type(value) in (list, tuple) else value
 
-    return filled(result)
+    return written(result)

@@ -350,6 +350,7 @@ def _publish(result: Any, target: str, overwrite: bool, metadata: bool, talk: Ta
 from texsyn.cli import apply as _apply  # noqa: E402, F401 (verbs that need what stands above)
 from texsyn.cli import batch as _batch  # noqa: E402, F401
 from texsyn.cli import compare as _compare  # noqa: E402, F401
+from texsyn.cli import convert as _convert  # noqa: E402, F401
 from texsyn.cli import evaluate as _evaluate  # noqa: E402, F401
 from texsyn.cli import import_singan as _import_singan  # noqa: E402, F401
 from texsyn.cli import latents as _latents  # noqa: E402, F401
