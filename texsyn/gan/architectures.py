@@ -371,6 +371,16 @@ ARCHITECTURES: dict[str, Architecture] = {
         styled=True,
         freezes=True,
     ),
+    "stylegan3": Architecture(
+        "stylegan3:stylegan3",
+        "pictures move, or turn too (rotation), with a canvas, as nothing aliases (Karras and others 2021)",
+        _STYLE | {"features": 32, "max_features": 512, "mapping_layers": 2, "weight": 32.8, "rate": 2.5e-3,
+                  "critic_rate": 2e-3, "mixing": 0.0},
+        _SMALL_STYLE | {"critic_rate": 2e-3},
+        options=("mapping_layers", "group", "residual", "periodic", "rotation"),
+        styled=True,
+        freezes=True,
+    ),
 }  # fmt: skip
 
 #: what goes over an objective's published numbers in the recipe for a CPU: those rates are for many more steps, and
