@@ -377,7 +377,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _STYLE | {"features": 32, "max_features": 512, "mapping_layers": 2, "weight": 32.8, "rate": 2.5e-3,
                   "critic_rate": 2e-3, "mixing": 0.0},
         _SMALL_STYLE | {"critic_rate": 2e-3},
-        options=("mapping_layers", "group", "residual", "periodic", "rotation"),
+        options=("mapping_layers", "group", "residual", "periodic", "rotation", "clamp"),
         styled=True,
         freezes=True,
     ),

@@ -336,15 +336,17 @@ def stylegan3(
     group: int = 4,
     residual: bool = True,
     periodic: bool = False,
+    clamp: float = 0.0,
 ) -> tuple[AliasFreeGenerator, StyleDiscriminator]:
     """Both networks; the generator's weights, then the discriminator's, are drawn from `random`.
 
-    rotation: configuration R, whose generator has twice the design's features and max_features.
+    rotation: configuration R, whose generator has twice the design's features and max_features. clamp is the
+    discriminator's; the generator cuts to +-256 always.
     """
     made = design
     if rotation:
         made = dataclasses.replace(design, features=2 * design.features, max_features=2 * design.max_features)
     return (
         AliasFreeGenerator(made, random, mapping_layers=mapping_layers, rotation=rotation, periodic=periodic),
-        StyleDiscriminator(design, random, group=group, residual=residual, periodic=periodic),
+        StyleDiscriminator(design, random, group=group, residual=residual, periodic=periodic, clamp=clamp),
     )
