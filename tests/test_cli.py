@@ -38,7 +38,7 @@ from texsyn.models import METHODS
 VERBS = (
     "synth", "fit", "sample", "render", "tileable", "batch", "repro", "info", "doctor", "score", "apply", "web",
     "verify", "weights", "eval", "compare", "train", "import-singan", "animate",
-    "harmonise", "edit", "paint", "upscale", "interpolate", "convert",
+    "harmonise", "edit", "paint", "upscale", "interpolate", "convert", "mix", "arithmetic", "project", "directions",
 )  # fmt: skip
 ROOT = Path(texsyn.__file__).parent.parent
 QUICK = ("--set", "passes=2")
@@ -154,15 +154,21 @@ def smaller(command: str) -> list[str]:
         command += "".join(f" --set {s}" for s in SETTINGS["singan"])
     if command.startswith("texsyn animate"):
         command += " --frames 3"
+    if command.startswith("texsyn project"):
+        command += " --steps 2 --starts 1"
     return shlex.split(command)[1:]
 
 
 def test_every_example_in_the_help_works(run: Run, rock: Path) -> None:
     pictures = ("rock", "rock_albedo", "rock_normal", "rock_roughness", "moss", "stone", "other_rock", "sketch")
-    for name in (*pictures, "pasted", "moved", "where", "wall_albedo", "wall_normal"):
+    for name in (*pictures, "pasted", "moved", "where", "wall_albedo", "wall_normal", "me"):
         shutil.copy(rock, f"{name}.png")
     assert run("train", rock, *method("singan"), "-o", "scene.safetensors").code == 0
     assert run("train", "digits", "--steps", "1", "-o", "digits.texsyn").code == 0
+    styled = ("--arch", "stylegan2", "--resolution", "16", "--steps", "1")
+    assert run("train", "digits", *styled, "-o", "f.texsyn").code == 0
+    assert run("sample", "f.texsyn", "--latent", "me.safetensors").code == 0
+    assert run("directions", "f.texsyn", "--save", "d.safetensors").code == 0
     Path("ffhq.pkl").write_bytes(official(Sizes()).bytes())
     for ending in ("npy", "tif"):
         assert run("synth", rock, *QUICK, "--save-coords", f"rock_map.{ending}", "-o", "m.png", "--overwrite").code == 0

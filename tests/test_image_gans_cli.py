@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from texsyn.cli import commands, image_gans, latents, main
+from texsyn.cli import commands, image_gans, main
 from texsyn.datasets import open_dataset
 from texsyn.gan.architectures import ARCHITECTURES, configure
 from texsyn.gan.image_model import AT_ONCE, ImageModel, Source, load_image_model
 from texsyn.gan.image_training import ImageGan
 from texsyn.gan.ranks import Ranks
 from texsyn.images import InputError, Picture, save
+from texsyn.latent_editing import way
 
-assert commands.texsyn  # the verbs, of which latents has some
+assert commands.texsyn  # the verbs
 
 SMALL: dict[str, Any] = {"features": 4, "max_features": 8, "latent": 6, "batch": 4}
 TRAIN = ["--steps", "2", "--seed", "1", *(word for k, v in SMALL.items() for word in ("--set", f"{k}={v}"))]
@@ -128,7 +129,7 @@ def test_truncation_reaches_latents_that_are_longer_than_one_generators() -> Non
 def test_interpolations_have_as_many_frames_as_asked_for() -> None:
     model = model_of("dcgan")
     for n, seeds in ((7, [1, 2, 3]), (3, [1, 2, 3]), (64, [4, 5, 6])):
-        assert len(latents.interpolation(model, seeds, n, None)) == n
+        assert len(list(way(model, seeds, n))) == n
 
 
 @pytest.mark.parametrize(

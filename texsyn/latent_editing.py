@@ -247,16 +247,20 @@ class Directions:
     rows: tuple[int, ...]
     about: dict[str, Any] = field(default_factory=dict)
 
+    def require(self, number: int, strength: float) -> None:
+        """ValueError for a number that there is not, and a strength that is not finite."""
+        if not 0 <= number < len(self.vectors):
+            raise ValueError(f"direction {number} should be from 0 to {len(self.vectors) - 1}")
+        if not math.isfinite(strength):
+            raise ValueError(f"strength={strength} should be a finite number")
+
     def moved(self, ws: Tensor, number: int, strength: float) -> Tensor:
         """ws (..., n_styles, latent) with rows `rows` moved by strength times spread along the vector of that number.
 
-        ValueError for a number that there is not, a strength that is not finite, and styles of another shape.
+        ValueError as for require(), and for styles of another shape.
         """
-        n, latent = self.vectors.shape
-        if not 0 <= number < n:
-            raise ValueError(f"direction {number} should be from 0 to {n - 1}")
-        if not math.isfinite(strength):
-            raise ValueError(f"strength={strength} should be a finite number")
+        self.require(number, strength)
+        latent = self.vectors.shape[1]
         if ws.shape[-1] != latent or ws.shape[-2] <= max(self.rows):
             raise ValueError(f"ws={tuple(ws.shape)} should be (.., at least {max(self.rows) + 1}, {latent})")
         return mixed(ws, ws + strength * self.spread[number] * self.vectors[number], self.rows)
@@ -308,6 +312,12 @@ def factored_directions(model: ImageModel, count: int, *, rows: Sequence[int] | 
     _, covariance = _moments(model.mapped(SAMPLES, seed=0), a.shape[1])
     spread = covariance.diagonal().mean().sqrt().expand(count)
     return Directions(_signed(vectors).float(), spread.float().clone(), rows, {"method": "sefa"} | _origin(model))
+
+
+def direction_sheet(model: ImageModel, ws: Tensor, directions: Directions, strengths: Sequence[float]) -> Tensor:
+    """Pictures (k len(strengths), c, h, w) of styles ws (n_styles, latent): a row for each of k directions."""
+    each = [directions.moved(ws, k, strength) for k in range(len(directions.vectors)) for strength in strengths]
+    return model.synthesised(torch.stack(each))
 
 
 def _require_count(count: int, most: int) -> None:

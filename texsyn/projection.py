@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +110,23 @@ def project(
     found = ws.detach().cpu().expand(n_rows, -1).contiguous()
     picture = model.synthesised(found[None])[0]
     return Projection(found, picture, psnr(picture, target), kind, tuple(losses))
+
+
+@torch.no_grad()
+def projection_bytes(model: ImageModel) -> int:
+    """Memory that a step of project() takes, about: what layers put out for one picture, twice, with its gradient."""
+    sizes, generator = [0], model.styled
+
+    def count(module: Any, args: Any, out: Any) -> None:
+        sizes.append(out.numel() * out.element_size() if isinstance(out, Tensor) else 0)
+
+    hooks = [module.register_forward_hook(count) for module in generator.modules()]
+    try:
+        generator.synthesise(torch.zeros(1, generator.n_styles, generator.design.latent, device=model.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 4 * sum(sizes)
 
 
 @torch.no_grad()

@@ -358,6 +358,7 @@ from texsyn.cli import manipulate as _manipulate  # noqa: E402, F401
 from texsyn.cli import models as _models  # noqa: E402, F401
 from texsyn.cli import render as _render  # noqa: E402, F401
 from texsyn.cli import repro as _repro  # noqa: E402, F401
+from texsyn.cli import styles as _styles  # noqa: E402, F401
 from texsyn.cli import synth as _synth  # noqa: E402, F401
 from texsyn.cli import tileable as _tileable  # noqa: E402, F401
 from texsyn.cli import train as _train  # noqa: E402, F401

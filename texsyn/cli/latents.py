@@ -1,26 +1,270 @@
-"""Pictures of trained image GANs on the command line: `texsyn sample` and `texsyn interpolate` of those."""
+"""Pictures of trained image GANs on the command line: `texsyn sample` and `texsyn interpolate` of those.
+
+And what these share with the verbs of texsyn.cli.styles. A code is a seed, or a file of styles that one of them kept.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from texsyn import __version__
 from texsyn.cli import Misuse, printable
-from texsyn.cli.commands import _device, _publish, _seeds, _talk, texsyn
+from texsyn.cli.commands import _device, _publish, _seeds, _talk, _with, texsyn
 from texsyn.cli.files import checked, require_file, stem_of, targets
+from texsyn.cli.manipulate import _require_room_for
 from texsyn.cli.talk import Talk
-from texsyn.images import InputError, Picture, Size, check_target, save
+from texsyn.images import InputError, Picture, Size, check_path, check_target, save
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from texsyn.gan.image_model import ImageModel
+    from texsyn.latent_editing import Code, Directions
 
 FRAME = 128  # pixels up to which frames are enlarged
+MAX_SEED = 2**63 - 1
+
+# ------------------------------------------------------------------------------------------------------------- options
+
+
+class NumbersText(click.ParamType):
+    """Finite numbers with commas between them, as a tuple."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if not numbers or not all(math.isfinite(number) for number in numbers):
+            self.fail(f"{str(value)!r} is not understood: give a number, or several such as 0,0.5,1", param, ctx)
+        return numbers
+
+
+class CodesText(click.ParamType):
+    """Codes with commas between them: seeds as int, names of files as str. one: there is a single one."""
+
+    name = "codes"
+
+    def __init__(self, *, one: bool = False) -> None:
+        self.one = one
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        codes = tuple(self._code(part, param, ctx) for part in ([value] if self.one else value.split(",")))
+        return codes[0] if self.one else codes
+
+    def _code(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if text.isascii() and text.isdecimal():
+            if int(text) > MAX_SEED:
+                self.fail(f"{text} is not in the range 0<=x<={MAX_SEED}.", param, ctx)
+            return int(text)
+        if not text or text.lstrip("+-").replace(".", "").isdecimal():
+            what = "such as 3" if self.one else "with commas between, such as 3,7,face.safetensors"
+            self.fail(f"{text!r} is not understood: give a seed, or a file of kept styles, {what}", param, ctx)
+        return text
+
+
+class MoveText(click.ParamType):
+    """FILE:N, the direction of that number in a file of directions, as (file, number)."""
+
+    name = "move"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        file, _, number = str(value).rpartition(":")
+        if not file or not number.isascii() or not number.isdecimal() or len(number) > 6:
+            self.fail(f"{value!r} is not understood: give FILE:N, such as directions.safetensors:0", param, ctx)
+        return file, int(number)
+
+
+_truncated = _with(
+    click.option(
+        "--truncation", type=NumbersText(), metavar="T",
+        help="Of a GAN with styles: how far they are from their centre, 1 as learned, 0 the centre; several, such as "
+        "0,0.5,1, are columns of a sheet. Of others: latents beyond T are drawn again, 0 for none. Lower is more "
+        "typical and less varied.",
+    ),
+    click.option("--cutoff", type=click.IntRange(0), metavar="N", help="Truncate the first N rows of styles only."),
+    click.option(
+        "--centre", type=click.Choice(["class", "all"]),
+        help="Truncate to the centre of the class, where there are classes, or to that of all.  [default: class]",
+    ),
+)  # fmt: skip
+_edited = _with(
+    click.option(
+        "--direction", "directions", type=MoveText(), multiple=True, metavar="FILE:N",
+        help="Move the styles along direction N of a file that `texsyn directions` kept; repeatable.",
+    ),
+    click.option(
+        "--strength", "strengths", type=float, multiple=True, metavar="S",
+        help="How far, in standard deviations: one for each --direction, or one for all.  [default: 1]",
+    ),
+    click.option("--latent", "kept", metavar="FILE", help="Keep the styles too, for use where a seed is asked for."),
+)  # fmt: skip
+_class = click.option(
+    "--class", "label", metavar="NAME", help="Of a model that knows classes: that of seeds.  [default: one a seed]"
+)
+
+
+# -------------------------------------------------------------------------------------------------- what verbs share
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model, and what a recipe says of its file."""
+
+    model: ImageModel
+    name: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str, device: str, *, styled: bool = False) -> Opened:
+        """The image GAN of a file. InputError for what is none, for points, and where it should have styles."""
+        from texsyn.gan.image_model import load_image_model
+        from texsyn.synthesis import resolve_device
+
+        require_file(path)
+        model = load_image_model(path, device=checked("--device", resolve_device, device))
+        if model.about.kind == "points":
+            raise InputError(f"{path}: makes points of the plane, not pictures; `texsyn train --folder` draws them")
+        if styled and not model.has_styles:
+            raise InputError(f"{path}: {model.config.arch} has no styles; give a model of a StyleGAN")
+        return cls(model, Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+
+    @property
+    def mode(self) -> str:
+        from texsyn.images.picture import MODES
+
+        return MODES.get(self.model.config.channels // self.model.about.domains, "multi")
+
+    @property
+    def dtype(self) -> str:
+        return "uint8" if (self.model.about.low, self.model.about.high) == (0, 1) else "float32"
+
+    @property
+    def size(self) -> Size:
+        return Size(self.model.config.height, self.model.config.width * self.model.about.domains)
+
+    def blank(self, dtype: str) -> Picture:
+        """A picture of the model's kind, whose size does not matter."""
+        channels = self.model.config.channels // self.model.about.domains
+        return Picture(np.zeros((1, 1, channels), dtype), self.mode)
+
+    def label(self, text: str | None) -> int | None:
+        """The number of a class by its name or number."""
+        if text is None:
+            return None
+        classes = self.model.about.classes
+        if not self.model.config.n_classes:
+            raise Misuse(f"--class: {self.model.config.arch} was trained without classes")
+        if text in classes:
+            return classes.index(text)
+        if text.isdecimal() and int(text) < len(classes):
+            return int(text)
+        raise Misuse(f"--class: {printable(text)!r} is not one of {', '.join(map(printable, classes))}")
+
+    def codes(self, option: str, given: Sequence[int | str]) -> list[Code]:
+        """Seeds as they are, and the styles that files keep, if they belong to this model."""
+        from texsyn.latent_editing import load_latent, styles_of
+
+        found: list[Code] = []
+        for one in given:
+            if isinstance(one, str):
+                if not self.model.has_styles:
+                    raise Misuse(f"{option}: {self.model.config.arch} takes seeds, since it has no styles")
+                require_file(one)
+                latent = load_latent(one)
+                checked(f"{option} {one}", styles_of, self.model, [latent])
+                found.append(latent)
+            else:
+                found.append(one)
+        return found
+
+    def moves(self, files: Sequence[tuple[str, int]], strengths: Sequence[float]) -> Callable[[Tensor], Tensor]:
+        """What moves styles (.., n_styles, latent) along the directions of these files."""
+        from texsyn.latent_editing import load_directions, require_directions
+
+        if strengths and not files:
+            raise Misuse("--strength: is of a --direction, and there is none")
+        if len(strengths) > 1 and len(strengths) != len(files):
+            raise Misuse(f"--strength: {len(strengths)} for {len(files)} of --direction; give one for each, or one")
+        if files and not self.model.has_styles:
+            raise Misuse(f"--direction: {self.model.config.arch} has no styles to move")
+        amounts = list(strengths or (1.0,)) * (1 if len(strengths) > 1 else len(files))
+        found: list[tuple[Directions, int, float]] = []
+        for (file, number), strength in zip(files, amounts, strict=True):
+            require_file(file)
+            directions = load_directions(file)
+            checked(f"--direction {file}", require_directions, self.model, directions)
+            checked("--direction", directions.require, number, strength)
+            found.append((directions, number, strength))
+
+        def moved(ws: Tensor) -> Tensor:
+            for directions, number, strength in found:
+                ws = directions.moved(ws, number, strength)
+            return ws
+
+        return moved
+
+    def truncation(
+        self, psis: Sequence[float] | None, cutoff: int | None, centre: str | None, *, several: bool = False
+    ) -> dict[str, Any]:
+        """cutoff and centre for ImageModel.sample(), after a look at those and at the truncations."""
+        checked("--cutoff", self.model.sample, 0, seed=0, cutoff=cutoff)
+        checked("--centre", self.model.sample, 0, seed=0, centre=centre)
+        for psi in psis or ():
+            checked("--truncation", self.model.sample, 0, seed=0, truncation=psi)
+        if psis is not None and len(psis) > 1 and not (several and self.model.has_styles):
+            raise Misuse(f"--truncation: give one number, not {len(psis)}")
+        return {"cutoff": cutoff, "centre": centre}
+
+    def publish(
+        self,
+        picture: Picture,
+        target: str,
+        settings: dict[str, Any],
+        began: float,
+        talk: Talk,
+        *,
+        overwrite: bool,
+        metadata: bool,
+        seed: int | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        """Write the picture with its recipe, and say so."""
+        from texsyn.synthesis import RECIPE_SCHEMA, Result
+
+        recipe = {
+            "schema": RECIPE_SCHEMA, "texsyn": __version__, "method": self.model.config.arch, "size": str(picture.size),
+            **({} if seed is None else {"seed": seed}),
+            "settings": {k: v for k, v in settings.items() if v is not None},
+            "model": {"name": self.name, "sha256": self.sha256}, "pixels_sha256": picture.sha256,
+            "seconds": round(time.monotonic() - began, 3), "evidence": [], **(more or {}),
+        }  # fmt: skip
+        _publish(Result(picture, recipe), target, overwrite, metadata, talk)
+
+
+def first_of(psis: Sequence[float] | None) -> float | None:
+    """The first of several numbers, or None."""
+    return psis[0] if psis else None
+
+
+# ------------------------------------------------------------------------------------------- pictures, and ways of them
 
 
 def sample_images(
@@ -30,83 +274,78 @@ def sample_images(
     output: str | None,
     overwrite: bool,
     count: int,
-    seed: int | None,
+    seed: int | str | None,
     label: str | None,
-    truncation: float | None,
+    truncation: tuple[float, ...] | None,
+    cutoff: int | None,
+    centre: str | None,
+    directions: tuple[tuple[str, int], ...],
+    strengths: tuple[float, ...],
+    kept: str | None,
     grid: bool,
     device: str,
     metadata: bool = True,
 ) -> None:
-    """Pictures of an image GAN: one file each, or a sheet of them."""
+    """Pictures of an image GAN: one file each, or a sheet of them, with a column for each of several truncations."""
+    import torch
+
     from texsyn.gan.image_model import grid_of
-    from texsyn.synthesis import RECIPE_SCHEMA, Result, fresh_seed
+    from texsyn.latent_editing import save_latent, styles_of
+    from texsyn.synthesis import fresh_seed
 
-    model = _model(model_file, device)
-    first = fresh_seed() if seed is None else seed
-    number = _label(model, label)
-    size, dtype = Size(model.config.height, model.config.width * model.about.domains), _dtype(model)
-    if grid:
-        output, dtype = output or f"{stem_of(model_file)}_grid_seed{first}.png", "uint8"
-    kind = Picture(np.zeros((1, 1, model.config.channels // model.about.domains), dtype), _kind(model))
-    names = targets(output, model_file, kind, size, _seeds(first, 1 if grid else count), overwrite)
+    opened = Opened.of(model_file, device)
+    model, psis, first = opened.model, truncation or (None,), fresh_seed() if seed is None else seed
+    sheet = grid or len(psis) > 1
+    if isinstance(first, str) and (count > 1 or truncation is not None or label is not None):
+        raise Misuse("--seed: styles that were kept are of one picture; leave -n, --truncation and --class out")
+    if kept is not None and (count > 1 or len(psis) > 1):
+        raise Misuse("--latent: keeps the styles of one picture; leave -n and further truncations out")
+    if kept is not None and not model.has_styles:
+        raise Misuse(f"--latent: {model.config.arch} has no styles to keep")
+    number, moved = opened.label(label), opened.moves(directions, strengths)
+    how = opened.truncation(truncation, cutoff, centre, several=True)
+    seeds = range(1) if isinstance(first, str) else _seeds(first, count)
+    codes = opened.codes("--seed", [first] if isinstance(first, str) else seeds)
+    dtype, stem = "uint8" if sheet else opened.dtype, stem_of(model_file)
+    if output is None and (sheet or isinstance(first, str)):
+        named = stem_of(first) if isinstance(first, str) else f"seed{first}"
+        output = f"{stem}_{'grid_' if sheet else ''}{named}{'.png' if dtype == 'uint8' else '.tif'}"
+    if kept is not None:
+        checked("--latent", check_path, kept, overwrite=overwrite)
+    names = targets(output, model_file, opened.blank(dtype), opened.size, seeds[: 1 if sheet else None], overwrite)
+    settings = {
+        "class": label, "truncation": truncation[0] if truncation and len(truncation) == 1 else truncation,
+        "cutoff": cutoff, "centre": centre, "directions": [f"{Path(file).name}:{k}" for file, k in directions] or None,
+        "strengths": list(strengths) or None, "pictures": len(codes) if sheet else None,
+        "latent": first if isinstance(first, str) else None,
+    }  # fmt: skip
     began = time.monotonic()
-    made = checked("--truncation", model.sample, count, seed=first, label=number, truncation=truncation)
-    low, high = model.about.low, model.about.high
-    sheets = (
-        [grid_of((made - low) / (high - low), _columns(count), model.about.domains)]
-        if grid
-        else [model.picture(one) for one in made]
-    )
-    digest = hashlib.sha256(Path(model_file).read_bytes()).hexdigest()
-    settings = {"class": label, "truncation": truncation, "pictures": count if grid else None}
-    for i, (name, picture) in enumerate(zip(names, sheets, strict=True)):
-        recipe = {
-            "schema": RECIPE_SCHEMA, "texsyn": __version__, "method": model.config.arch, "size": str(picture.size),
-            "seed": first + i, "settings": {k: v for k, v in settings.items() if v is not None},
-            "model": {"name": Path(model_file).name, "sha256": digest}, "pixels_sha256": picture.sha256,
-            "seconds": round(time.monotonic() - began, 3), "evidence": [],
-        }  # fmt: skip
-        _publish(Result(picture, recipe), name, overwrite, metadata, talk)
+
+    def made(code: Code, psi: float | None) -> Tensor:
+        """The picture (1, c, h, w), in the range of the data."""
+        if not model.has_styles:
+            assert isinstance(code, int)
+            return model.sample(1, seed=code, label=number, truncation=psi)
+        ws = moved(styles_of(model, [code], label=number, truncation=psi, **how))
+        if kept is not None:
+            save_latent(kept, model, ws[0], how=words("sample", settings | {"seed": seed}), overwrite=overwrite)
+        return model.ranged(model.synthesised(ws))
+
+    if sheet:
+        low, high = model.about.low, model.about.high
+        cells = torch.cat([(made(code, psi) - low) / (high - low) for code in codes for psi in psis])
+        n_columns = len(psis) if len(psis) > 1 else max(1, round(len(codes) ** 0.5))
+        pictures = iter([grid_of(cells, n_columns, model.about.domains)])
+    else:
+        pictures = (model.picture(made(code, psis[0])[0]) for code in codes)
+    for i, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+        seeded = None if isinstance(first, str) else first + i
+        opened.publish(picture, name, settings, began, talk, overwrite=overwrite, metadata=metadata, seed=seeded)
 
 
-def _model(path: str, device: str) -> ImageModel:
-    from texsyn.gan.image_model import load_image_model
-    from texsyn.synthesis import resolve_device
-
-    require_file(path)
-    model = load_image_model(path, device=checked("--device", resolve_device, device))
-    if model.about.kind == "points":
-        raise InputError(f"{path}: makes points of the plane, not pictures; `texsyn train --folder` draws them")
-    return model
-
-
-def _kind(model: ImageModel) -> str:
-    from texsyn.images.picture import MODES
-
-    return MODES.get(model.config.channels // model.about.domains, "multi")
-
-
-def _dtype(model: ImageModel) -> str:
-    return "uint8" if (model.about.low, model.about.high) == (0, 1) else "float32"
-
-
-def _label(model: ImageModel, text: str | None) -> int | None:
-    """The number of a class by its name or number."""
-    if text is None:
-        return None
-    classes = model.about.classes
-    if not model.config.n_classes:
-        raise Misuse(f"--class: {model.config.arch} was trained without classes")
-    if text in classes:
-        return classes.index(text)
-    if text.isdecimal() and int(text) < len(classes):
-        return int(text)
-    raise Misuse(f"--class: {printable(text)!r} is not one of {', '.join(map(printable, classes))}")
-
-
-def _columns(count: int) -> int:
-    """Columns of a sheet that is about square."""
-    return max(1, round(count**0.5))
+def words(verb: str, settings: dict[str, Any]) -> str:
+    """What made a latent, for people."""
+    return " ".join([verb, *(f"{key}={value}" for key, value in settings.items() if value is not None)])
 
 
 @texsyn.command(short_help="Let the pictures of a GAN's MODEL turn into each other.")
@@ -118,8 +357,12 @@ def _columns(count: int) -> int:
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists; refused otherwise.")
 @click.option(
-    "--seeds", metavar="A,B,..", default="0,1,2,3", show_default=True,
-    help="Seeds of the pictures that are passed, and back to the first.",
+    "--seeds", type=CodesText(), metavar="A,B,..", default="0,1,2,3", show_default=True,
+    help="Seeds of the pictures that are passed, and back to the first; or, in space w, files of kept styles.",
+)  # fmt: skip
+@click.option(
+    "--space", type=click.Choice(["z", "w"]), default="z", show_default=True,
+    help="Along great circles of latents, or, of a GAN with styles, along lines between those.",
 )  # fmt: skip
 @click.option(
     "--frames", type=click.IntRange(2, 10_000), metavar="N", default=64, show_default=True, help="How many, in all."
@@ -129,72 +372,87 @@ def _columns(count: int) -> int:
     help="Frames a second.",
 )  # fmt: skip
 @click.option(
-    "--class", "label", metavar="NAME", help="Of a model that knows classes: the one shown.  [default: the first]"
-)
+    "--class", "label", metavar="NAME",
+    help="Of a model that knows classes: the one shown.  [default: the first; in space w one a seed]",
+)  # fmt: skip
+@_truncated
 @_device
 @_talk
 def interpolate(
     model_file: str,
     output: str,
     overwrite: bool,
-    seeds: str,
+    seeds: tuple[int | str, ...],
+    space: str,
     frames: int,
     fps: float,
     label: str | None,
+    truncation: tuple[float, ...] | None,
+    cutoff: int | None,
+    centre: str | None,
     device: str,
     as_json: bool,
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Let the pictures of a GAN's MODEL turn into each other: from seed to seed along great circles of its latents.
+    """Let the pictures of a GAN's MODEL turn into each other, from seed to seed and back to the first, without a jump.
 
     \b
     texsyn interpolate digits.texsyn --seeds 3,7,12 --frames 90 -o turning.webp
     texsyn interpolate digits.texsyn --seeds 3,7 --frames 16 -o turning.png
+    texsyn interpolate f.texsyn --space w --seeds 3,me.safetensors -o w.webp
     """
     from texsyn.gan.image_model import sheet_of
     from texsyn.images.animation import check_animation, save_animation
+    from texsyn.latent_editing import way
 
     talk = Talk(as_json, quiet, verbose, output)
     if output in ("", "-"):
         raise Misuse(f"-o: {output!r} is no name for frames; give one such as turning.webp")
-    passed = _seed_list(seeds)
-    if frames < len(passed):
-        raise Misuse(f"--frames: {frames} are too few for {len(passed)} seeds; give at least as many")
-    model = _model(model_file, device)
-    number = _label(model, label)
+    if len(seeds) < 2:
+        raise Misuse(f"--seeds: {str(seeds[0])!r} is not understood: give two or more, such as 3,7,12")
+    if frames < len(seeds):
+        raise Misuse(f"--frames: {frames} are too few for {len(seeds)} seeds; give at least as many")
+    opened = Opened.of(model_file, device, styled=space == "w")
+    model = opened.model
+    number, how = opened.label(label), opened.truncation(truncation, cutoff, centre)
+    codes = opened.codes("--seeds", seeds)
+    how |= {"space": space, "label": number, "truncation": first_of(truncation)}
+    passed = checked("--space", way, model, codes, frames, **how)
+    size = _frame_size(opened)
     sheet = output.lower().endswith((".png", ".tif", ".tiff"))
     if sheet:
-        checked("-o", check_target, output, mode=_kind(model), dtype="uint8", size=None, overwrite=overwrite)
-    else:
-        checked("-o", check_animation, output, mode=_kind(model), fps=fps, overwrite=overwrite)
+        checked("-o", check_target, output, mode=opened.mode, dtype="uint8", size=None, overwrite=overwrite)
+    elif checked("-o", check_animation, output, mode=opened.mode, fps=fps, size=size, overwrite=overwrite) in (
+        "gif", "webp",
+    ):  # fmt: skip
+        _require_room_for(frames, size, opened.blank("uint8").channels)
     began = time.monotonic()
-    shown = interpolation(model, passed, frames, number)
-    about = {"arch": model.config.arch, "seeds": passed, "frames": len(shown)}
-    if sheet:
-        save(sheet_of(shown), output, overwrite=overwrite)
-    else:
-        save_animation(shown, output, fps=fps, overwrite=overwrite)
+    shown = _enlarged(model, passed)
+    about = {"arch": model.config.arch, "seeds": list(seeds), "space": space, "frames": frames}
+    with talk.line:
+        counted = _counted(shown, frames, talk)
+        if sheet:
+            save(sheet_of(list(counted)), output, overwrite=overwrite)
+        else:
+            save_animation(counted, output, fps=fps, overwrite=overwrite)
     talk.result({"output": output} | about)
-    talk.say(
-        f"{output}: {len(shown)} frames of {shown[0].size} by {model.config.arch}, {time.monotonic() - began:.1f} s"
-    )
+    talk.say(f"{output}: {frames} frames of {size} by {model.config.arch}, {time.monotonic() - began:.1f} s")
 
 
-def _seed_list(text: str) -> list[int]:
-    parts = text.split(",")
-    if len(parts) < 2 or not all(part.isdecimal() and len(part) < 19 for part in parts):
-        raise Misuse(f"--seeds: {printable(text)!r} is not understood: give two or more, such as 3,7,12")
-    return [int(part) for part in parts]
+def _counted(frames: Iterator[Picture], n: int, talk: Talk) -> Iterator[Picture]:
+    for i, frame in enumerate(frames, 1):
+        yield frame
+        talk.line.update(i / n, f"frame {i} of {n}")
 
 
-def interpolation(model: ImageModel, seeds: list[int], n_frames: int, label: int | None) -> list[Picture]:
-    """So many frames from seed to seed and back to the first, small pictures enlarged by whole numbers."""
+def _frame_size(opened: Opened) -> Size:
+    times = max(1, FRAME // max(opened.model.config.height, opened.model.config.width))
+    return Size(opened.size.height * times, opened.size.width * times)
+
+
+def _enlarged(model: ImageModel, made: Iterator[Tensor]) -> Iterator[Picture]:
+    """Frames of pictures (c, h, w) in [0, 1], small ones enlarged by whole numbers."""
     from texsyn.gan.image_model import enlarged, picture_of
 
-    frames: list[Picture] = []
-    for i, (a, b) in enumerate(zip(seeds, [*seeds[1:], seeds[0]], strict=True), 1):
-        each = i * n_frames // len(seeds) - len(frames)
-        made = enlarged(model.between(a, b, each + 1, label=label)[:-1], FRAME)
-        frames += [picture_of(one, model.about.domains) for one in made]
-    return frames
+    return (picture_of(enlarged(one[None], FRAME)[0], model.about.domains) for one in made)

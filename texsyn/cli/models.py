@@ -31,7 +31,7 @@ from texsyn.cli.commands import (
     texsyn,
 )
 from texsyn.cli.files import checked, require_file, targets_of
-from texsyn.cli.latents import sample_images
+from texsyn.cli.latents import CodesText, _edited, _truncated, sample_images
 from texsyn.cli.synth import _as_options, _kept_wishes, _require_mix, _sources, _wished
 from texsyn.cli.talk import Talk
 from texsyn.images import check_path
@@ -134,14 +134,15 @@ class AnchorsText(click.ParamType):
 @click.option(
     "--class", "label", metavar="NAME", help="Of a GAN that knows classes: the one.  [default: one after the other]"
 )
-@click.option(
-    "--truncation", type=click.FloatRange(0), metavar="T",
-    help="Of a GAN: latents beyond T are drawn again, 0 for none; lower is more typical and less varied.",
-)  # fmt: skip
+@_truncated
+@_edited
 @click.option("--grid", is_flag=True, help="Of a GAN: all pictures on one sheet.")
 @_output
 @_many
-@_seed
+@click.option(
+    "--seed", type=CodesText(one=True), metavar="N|FILE",
+    help="Random by default; printed and stored. Of a GAN with styles: or a file of kept ones.",
+)  # fmt: skip
 @_device
 @_talk
 def sample(
@@ -150,13 +151,18 @@ def sample(
     tile: str,
     morph: list[list[int]] | None,
     label: str | None,
-    truncation: float | None,
+    truncation: tuple[float, ...] | None,
+    cutoff: int | None,
+    centre: str | None,
+    directions: tuple[tuple[str, int], ...],
+    strengths: tuple[float, ...],
+    kept: str | None,
     grid: bool,
     output: str | None,
     overwrite: bool,
     no_metadata: bool,
     count: int,
-    seed: int | None,
+    seed: int | str | None,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -169,6 +175,7 @@ def sample(
     texsyn sample stack.texsyn --size 4096x4096 -o 'big_{name}'
     texsyn sample rock.texsyn -n 4 -o 'rock_{seed}.png'
     texsyn sample digits.texsyn -n 100 --grid -o digits.png
+    texsyn sample f.texsyn -n 4 --truncation 0,0.7,1 --cutoff 6 -o psi.png
     """
     talk = Talk(as_json, quiet, verbose, output)
     require_file(model_file)
@@ -176,10 +183,13 @@ def sample(
         _require_default("size_text", "tile", "morph")
         sample_images(
             model_file, talk, output=output, overwrite=overwrite, count=count, seed=seed, label=label,
-            truncation=truncation, grid=grid, device=device, metadata=not no_metadata,
+            truncation=truncation, cutoff=cutoff, centre=centre, directions=directions, strengths=strengths, kept=kept,
+            grid=grid, device=device, metadata=not no_metadata,
         )  # fmt: skip
         return
-    _require_default("label", "truncation", "grid")
+    _require_default("label", "truncation", "cutoff", "centre", "directions", "strengths", "kept", "grid")
+    if isinstance(seed, str):
+        raise Misuse(f"--seed: {seed!r} is no seed, and files of styles are for models of a StyleGAN")
     from texsyn.models.base import load as load_model
     from texsyn.models.base import read_header
     from texsyn.synthesis import draw, fresh_seed, job_of_model, resolve_device
