@@ -355,7 +355,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         # there the first resolution is 8 x 8, and rates rise to 1.5e-3 at 128 pixels, 2e-3 at 256 and 3e-3 from 512 on
         _STYLE | {"features": 16, "max_features": 512, "weight": 10.0, "lazy": 1, "rate": 1e-3, "critic_rate": 1e-3,
                   "growth": 600_000},
-        _SMALL_STYLE | {"lazy": 4, "growth": 20_000, "images": 320_000},
+        _SMALL_STYLE | {"lazy": 4, "rate": 8e-3, "critic_rate": 8e-3, "growth": 15_000, "images": 240_000},
         options=("mapping_layers", "mixing", "group", "periodic"),
         grows=True,
         styled=True,
