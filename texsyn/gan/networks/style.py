@@ -22,13 +22,15 @@ from texsyn.gan.networks.layers import Linear, Weights, one_hot, pixel_norm
 RATE = 0.01  # of a mapping's weights
 
 
-# ---- numbers from a latent: SplitMix64's finaliser, as in texsyn.noise, on the latent's device
+# ---- numbers from a latent: SplitMix64's finaliser, as in texsyn.noise, on the latent's device; never compiled, since
+# torch 2.13's compiler lets products of 64-bit integers become others than those that wrap
 
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # as the int64 of the same bits; products wrap
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 _OTHERS, _WHETHER, _WHERE = -1, -2, -3  # in place of a layer: second latents, whether they come in, and where
 
 
+@torch.compiler.disable
 def keys_of(z: Tensor) -> Tensor:
     """(B,) int64, hashes of the bits of latents (B, n) as float32: equal of equal latents, wherever they are."""
     bits = z.detach().float().contiguous().view(torch.int32).long()
@@ -43,6 +45,7 @@ def normals(keys: Tensor, layer: int, n: int) -> Tensor:
     return torch.erfinv(_symmetric(keys, layer, n)) * math.sqrt(2)
 
 
+@torch.compiler.disable
 def _symmetric(keys: Tensor, layer: int, n: int) -> Tensor:
     """(B, n) float32, each one of the 2^24 odd multiples of 2^-24 in (-1, 1)."""
     hashes = _hashed(_hashed(keys + layer)[:, None] + _addresses(n, keys.device))
