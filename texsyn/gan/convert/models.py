@@ -9,23 +9,26 @@ from types import ModuleType
 import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from texsyn.gan.architectures import ARCHITECTURES, configure
-from texsyn.gan.convert import rosinality, stylegan2
-from texsyn.gan.convert.names import fitted
+from texsyn.gan.architectures import ARCHITECTURES, GanConfig, configure
+from texsyn.gan.convert import rosinality, stylegan2, stylegan3
+from texsyn.gan.convert.names import fitted, require_shapes
 from texsyn.gan.convert.sources import Found, read_found
 from texsyn.gan.convert.stylegan2 import Made
 from texsyn.gan.image_model import ImageModel, Source
 from texsyn.gan.networks.style import StyledGenerator
+from texsyn.gan.networks.stylegan3 import AliasFreeGenerator
 from texsyn.images import InputError, write_atomically
 from texsyn.images.picture import printable
 
 GENERATORS = ("G_ema", "G")
 LAYOUTS = ("official", "rosinality")
 MEAN_OF = 10_000  # latents whose styles are averaged where a file has no mean style
+LARGER = 16  # than its file a discriminator may be that is made only since generators have one
 
 #: who reads a layout: their settings and tensors are those of one architecture of ours
-_READERS: dict[str, ModuleType] = {"stylegan2": stylegan2, "rosinality": rosinality}
+_READERS: dict[str, ModuleType] = {"stylegan2": stylegan2, "stylegan3": stylegan3, "rosinality": rosinality}
 
 
 # ---- to ours
@@ -64,12 +67,15 @@ def _model(found: Found, name: str, network: str, with_discriminator: bool) -> I
             )
         settings |= more
     config = configure(reader.ARCH, recipe="paper", settings=settings)
-    generator, discriminator = ARCHITECTURES[reader.ARCH].build(config, torch.Generator().manual_seed(0))
-    assert isinstance(generator, StyledGenerator)
     average = tensors.get("average", found.average)
     if average is not None and not bool(average.isfinite().all()):
         raise InputError("its mean style holds something that is no finite number")
-    tensors["average"] = torch.zeros_like(generator.average) if average is None else average
+    tensors["average"] = torch.zeros(config.latent) if average is None else average
+    _require_fit(config, tensors, judging, found.n_bytes)
+    generator, discriminator = ARCHITECTURES[reader.ARCH].build(config, torch.Generator().manual_seed(0))
+    assert isinstance(generator, StyledGenerator)
+    if isinstance(generator, AliasFreeGenerator):
+        stylegan3.require_same(generator, found.networks[network])
     generator.load_state_dict(fitted(tensors, generator.state_dict()))
     if average is None:
         generator.average.copy_(mean_style(generator, config.n_classes))
@@ -77,6 +83,19 @@ def _model(found: Found, name: str, network: str, with_discriminator: bool) -> I
         discriminator.load_state_dict(fitted(judging, discriminator.state_dict()))
     about = Source(name, found.digest, tuple(str(i) for i in range(config.n_classes)))
     return ImageModel(generator, config, about, discriminator=None if judging is None else discriminator)
+
+
+def _require_fit(
+    config: GanConfig, tensors: dict[str, Tensor], judging: dict[str, Tensor] | None, n_bytes: int
+) -> None:
+    """InputError unless the networks, before they take any memory, are those of the tensors, or not much larger."""
+    with FakeTensorMode():
+        generator, discriminator = ARCHITECTURES[config.arch].build(config, torch.Generator())
+    require_shapes(tensors, generator.state_dict())
+    if judging is not None:
+        require_shapes(judging, discriminator.state_dict())
+    if sum(t.nbytes for t in discriminator.state_dict().values()) > LARGER * n_bytes:
+        raise InputError("its discriminator would be far larger than the file")
 
 
 @torch.no_grad()
@@ -101,29 +120,28 @@ def renamed(model: ImageModel, layout: str) -> tuple[dict[str, Tensor], dict[str
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
-    if model.config.arch != "stylegan2":
-        raise InputError(f"{model.config.arch}: the layout {layout} is of StyleGAN2")
-    made, config = Made.of(model.config), model.config
-    reader = rosinality if layout == "rosinality" else stylegan2
-    if reader is rosinality and (made.conditional or not made.residual):
-        what = "classes" if made.conditional else "a discriminator without skips"
-        raise InputError(f"rosinality's networks know no {what}, which the model has")
-    tensors = {}
-    first, second = ("g_ema", "d") if reader is rosinality else ("G_ema", "D")
-    ours = model.generator.state_dict()
-    if reader is rosinality:
-        tensors["latent_avg"] = ours.pop("average")
-    names = reader.generator_names(made)
-    tensors |= {f"{first}.{names[name]}": _there(reader, names[name], tensor) for name, tensor in ours.items()}
+    config, generator = model.config, model.generator
+    ours = dict(generator.state_dict())
+    if isinstance(generator, AliasFreeGenerator) and layout == "official":
+        made, names, g, d = Made.of(config), stylegan3.names_of(generator, config), "G_ema", "D"
+        del ours["seen"]
+        tensors = stylegan3.derived(generator)
+    elif config.arch != "stylegan2":
+        raise InputError(f"{config.arch}: the layout {layout} has no names for it")
+    elif layout == "official":
+        made, g, d, tensors = Made.of(config), "G_ema", "D", {}
+        names = stylegan2.generator_names(made)
+    else:
+        made, g, d, tensors = Made.of(config), "g_ema", "d", {"latent_avg": ours.pop("average")}
+        rosinality.require(made)
+        names = rosinality.generator_names(made)
+        ours = {name: rosinality.shaped(names[name], t) for name, t in ours.items()}
+    tensors |= {f"{g}.{names[name]}": t for name, t in ours.items()}
     if model.discriminator is not None:
-        names = reader.discriminator_names(made)
-        tensors |= {f"{second}.{names[name]}": t for name, t in model.discriminator.state_dict().items()}
+        judging = (stylegan2 if layout == "official" else rosinality).discriminator_names(made)
+        tensors |= {f"{d}.{judging[name]}": t for name, t in model.discriminator.state_dict().items()}
     about = {"conv_clamp": f"{config.clamp:g}", "mbstd_group_size": str(config.group)}
     return {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, about
-
-
-def _there(reader: ModuleType, name: str, tensor: Tensor) -> Tensor:
-    return rosinality.shaped(name, tensor) if reader is rosinality else tensor
 
 
 def save_renamed(model: ImageModel, layout: str, path: str | Path, *, overwrite: bool = False) -> None:

@@ -59,15 +59,18 @@ def _require_filter(name: str, found: Tensor) -> None:
         raise InputError(f"resamples with {printable(name)[:80]!r}, which is another filter than [1, 3, 3, 1]")
 
 
-def fitted(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors in the shapes that a network wants them in. InputError where that is more than axes of 1."""
-    made = {}
+def require_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """InputError unless the tensors are those that a network wants, but for axes of 1."""
     for name, like in wanted.items():
         if name not in found or _long(found[name]) != _long(like):
             shape = tuple(found[name].shape) if name in found else "missing"
             raise InputError(f"what belongs to {name!r} is {shape}, where {tuple(like.shape)} is needed")
-        made[name] = found[name].reshape(like.shape).to(like.dtype)
-    return made
+
+
+def fitted(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in the shapes that a network wants them in. InputError as require_shapes."""
+    require_shapes(found, wanted)
+    return {name: found[name].reshape(like.shape).to(like.dtype) for name, like in wanted.items()}
 
 
 def _long(tensor: Tensor) -> list[int]:

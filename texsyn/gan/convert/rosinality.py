@@ -13,6 +13,7 @@ from torch import Tensor
 from texsyn.gan.convert.names import Names, Read, both, count, taken
 from texsyn.gan.convert.pickles import Network
 from texsyn.gan.convert.stylegan2 import GROUP, Made, judging_of, settings_of
+from texsyn.images import InputError
 
 ARCH = "stylegan2"
 
@@ -46,6 +47,13 @@ def discriminator_names(made: Made) -> Names:
         found[f"{ours}.skip.weight"] = f"{theirs}.skip.1.weight"
     found |= {"conv.weight": "final_conv.0.weight", "conv.bias": "final_conv.1.bias"}
     return found | both("whole", "final_linear.0") | both("psi", "final_linear.1")
+
+
+def require(made: Made) -> None:
+    """InputError for what these networks do not know."""
+    if made.conditional or not made.residual:
+        what = "classes" if made.conditional else "discriminator without skips"
+        raise InputError(f"rosinality's networks know no {what}, which the model has")
 
 
 def shaped(name: str, tensor: Tensor) -> Tensor:

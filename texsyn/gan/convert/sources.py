@@ -45,6 +45,7 @@ class Found:
     networks: Mapping[str, Network]
     average: Tensor | None
     digest: str
+    n_bytes: int
 
 
 def read_found(path: str | os.PathLike[str]) -> Found:
@@ -70,9 +71,10 @@ def read_found(path: str | os.PathLike[str]) -> Found:
         raise InputError(
             f"{name}: is neither a network pickle (.pkl), nor a file of torch (.pt), nor a safetensors file"
         )
-    if sum(t.nbytes for network in networks.values() for t in network.tensors.values()) > os.path.getsize(path):
+    n_bytes = os.path.getsize(path)
+    if sum(t.nbytes for network in networks.values() for t in network.tensors.values()) > n_bytes:
         raise InputError(f"{name}: describes tensors that have more bytes than the file")
-    return Found(_layout(networks, name), networks, average, digest)
+    return Found(_layout(networks, name), networks, average, digest, n_bytes)
 
 
 def _digested(path: str | os.PathLike[str], name: str) -> tuple[bytes, str]:
