@@ -22,8 +22,8 @@ from texsyn.gan.networks.layers import Linear, Weights, one_hot, pixel_norm
 RATE = 0.01  # of a mapping's weights
 
 
-# ---- numbers from a latent: SplitMix64's finaliser, as in texsyn.noise, on the latent's device; never compiled, since
-# torch 2.13's compiler lets products of 64-bit integers become others than those that wrap
+# ---- numbers from a latent: SplitMix64's finaliser, as in texsyn.noise, on the latent's device; never compiled, as
+# what torch 2.13's default compiler makes of (torch.arange(100) + 1) * _GAMMA is wrong, and writes beyond its memory
 
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # as the int64 of the same bits; products wrap
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
