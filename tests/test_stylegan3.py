@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from texsyn.gan.networks import filters
 from texsyn.gan.networks.design import Design
-from texsyn.gan.networks.filters import Band, FilteredLeakyReLU, lowpass, radial_lowpass
+from texsyn.gan.networks.filters import Band, FilteredLeakyReLU, lowpass, radial_lowpass, raised
 from texsyn.gan.networks.stylegan2 import StyleDiscriminator
 from texsyn.gan.networks.stylegan3 import AliasFreeGenerator, BandLayer, canvas, schedule, stylegan3
 from texsyn.gan.penalties import path_length, r1
@@ -117,6 +118,20 @@ def test_a_filtered_leaky_relu_is_its_steps(rates: tuple[int, int], size: int, o
     assert wide.shape[2:] == (out - 2 * rates[1] // rates[0], out)
 
 
+@pytest.mark.parametrize("radial", [False, True])
+def test_slopes_of_a_filtered_leaky_relu(radial: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First and second, by differences, of a picture at a time; some values are cut. All at once is the same."""
+    bend = FilteredLeakyReLU(Band(8, 2.0, 2.0), Band(8, 3.0, 1.0), radial=radial).double()
+    x = 1000 * torch.randn(2, 1, 4, 5, generator=stream(), dtype=torch.float64)
+    assert (raised(x, 2 * bend.up_taps, 2).abs() > 256 / 2**0.5).any()
+    whole = bend(x, (3, 4))
+    monkeypatch.setattr(filters, "CACHE", 1)
+    torch.testing.assert_close(bend(x, (3, 4)), whole)
+    assert torch.autograd.gradcheck(lambda t: bend(t, (3, 4)), x.requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda t: bend(t, (3, 4)), x)
+    assert torch.autograd.gradgradcheck(lambda t: bend(t, (3, 4)).square(), x)
+
+
 def test_a_filtered_leaky_relu_commutes_with_shifts_that_the_grid_does_not_have() -> None:
     """By 0.3 of a sample, on a torus: above 45 dB with the filters, below 35 without."""
     band = Band(32, 8.0, 8.0)
@@ -183,7 +198,7 @@ def test_layers_are_those_of_the_table(side: int, rotation: bool) -> None:
     assert generator.sides() == (16, *(s - 20 for s, _ in TABLE[side, rotation][:-1]), side, side)
     kernels = {tuple(layer.conv.weight.shape[2:]) for layer in layers}
     assert kernels == ({(1, 1)} if rotation else {(3, 3)})
-    discs = [layer.bend.lowered.taps.ndim == 2 for layer in layers]  # all but the two critically sampled ones
+    discs = [layer.bend.down_taps.ndim == 2 for layer in layers]  # all but the two critically sampled ones
     assert discs == [rotation] * 12 + [False] * 2
 
 
@@ -214,7 +229,7 @@ def test_parameters_of_published_sizes(side: int, features: int, rotation: bool,
 
 def released(generator: AliasFreeGenerator) -> dict[str, Tensor]:
     """Its tensors by the names of released files."""
-    start, root2 = generator.start, 2**0.25
+    start = generator.start
     state = {
         "synthesis.input.weight": start.mix.weight,
         "synthesis.input.freqs": start.frequencies,
@@ -231,9 +246,7 @@ def released(generator: AliasFreeGenerator) -> dict[str, Tensor]:
             state[f"{name}.{theirs}"] = layer.get_parameter(ours)
         state[f"{name}.magnitude_ema"] = layer.get_buffer("magnitude.square")
         if isinstance(layer, BandLayer):
-            kept = layer.bend.lowered.taps
-            state[f"{name}.up_filter"] = layer.bend.raised.taps / layer.bend.raised.times
-            state[f"{name}.down_filter"] = kept / (root2 if kept.ndim == 1 else 2**0.5)
+            state[f"{name}.up_filter"], state[f"{name}.down_filter"] = layer.bend.up_taps, layer.bend.down_taps
     return {name: t.detach().double() for name, t in state.items()}
 
 
@@ -251,12 +264,10 @@ def test_the_generator_step_by_step(rotation: bool) -> None:
     for i, layer in enumerate(layers_of(generator)):  # and its filters are those of scipy
         before, after = rows[max(i - 1, 0)], rows[i]
         fine = 2 * max(before.rate, after.rate)
-        up, down = layer.bend.raised, layer.bend.lowered
-        np.testing.assert_allclose(up.taps / up.times, reference.lowpass(6 * up.times, before, fine), atol=1e-7)
-        kept = reference.lowpass(6 * down.times, after, fine) * 2**0.25
-        if down.taps.ndim == 2:
-            kept = reference.radial(6 * down.times, after, fine) * 2**0.5
-        np.testing.assert_allclose(down.taps, kept, atol=1e-7)
+        up, down = fine // before.rate, fine // after.rate
+        np.testing.assert_allclose(layer.bend.up_taps, reference.lowpass(6 * up, before, fine), atol=1e-7)
+        kept = reference.radial if layer.bend.down_taps.ndim == 2 else reference.lowpass
+        np.testing.assert_allclose(layer.bend.down_taps, kept(6 * down, after, fine), atol=1e-7)
 
 
 def test_styles_and_labels_reach_pictures_as_in_other_style_networks() -> None:

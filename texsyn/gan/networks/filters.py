@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 TAPS = 6  # of a filter, for each of the samples that it puts in place of one, or takes away but one
-LIMIT = 256.0  # values beyond +- this are cut
+SLOPE, LIMIT = 0.2, 256.0 / math.sqrt(2)  # values are cut that sqrt 2 would bring beyond +-256
+CACHE = 2**21  # numbers
 
 
 @dataclass(frozen=True)
@@ -69,83 +71,121 @@ def _window(n: int, band: Band, rate: float) -> Tensor:
     return torch.kaiser_window(n, periodic=False, beta=beta, dtype=torch.float64)
 
 
-class Raised(nn.Module):
-    """x (B, C, H, W) with `times` samples in place of one, by a filter (n,) for both axes; `crop` samples off the ends.
+# ---- up and down by a filter, each the other's transposed
+
+
+def raised(x: Tensor, taps: Tensor, times: int, crop: tuple[int, int] = (0, 0)) -> Tensor:
+    """x (B, C, H, W) with `times` samples in place of one, by taps (n,) for both axes, or (n, n); crop off the ends.
 
     A side of H becomes (H - 1) times + n - 2 crop. Transposed convolutions: zeros between samples are never made.
     """
-
-    taps: Tensor
-
-    def __init__(self, taps: Tensor, times: int) -> None:
-        super().__init__()
-        self.times = times
-        self.register_buffer("taps", (times * taps).float(), persistent=False)
-
-    def forward(self, x: Tensor, crop: tuple[int, int]) -> Tensor:
-        n, taps = x.shape[1], self.taps.to(x.dtype)
-        rows, columns = taps[:, None].expand(n, 1, -1, -1), taps[None].expand(n, 1, -1, -1)
-        x = F.conv_transpose2d(x, rows, stride=(self.times, 1), padding=(crop[0], 0), groups=n)
-        return F.conv_transpose2d(x, columns, stride=(1, self.times), padding=(0, crop[1]), groups=n)
+    n = x.shape[1]
+    if taps.ndim == 2:
+        return F.conv_transpose2d(x, taps.expand(n, 1, -1, -1), stride=times, padding=crop, groups=n)
+    x = F.conv_transpose2d(x, taps[:, None].expand(n, 1, -1, -1), stride=(times, 1), padding=(crop[0], 0), groups=n)
+    return F.conv_transpose2d(x, taps.expand(n, 1, 1, -1), stride=(1, times), padding=(0, crop[1]), groups=n)
 
 
-class Lowered(nn.Module):
-    """x (B, C, H, W) by a filter (n,) for both axes, or (n, n), and every times-th value of what it reaches.
-
-    A side of H becomes (H - n) // times + 1.
-    """
-
-    taps: Tensor
-
-    def __init__(self, taps: Tensor, times: int) -> None:
-        super().__init__()
-        self.times = times
-        self.register_buffer("taps", taps.float(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, taps = x.shape[1], self.taps.to(x.dtype)
-        if taps.ndim == 2:
-            return F.conv2d(x, taps.expand(n, 1, -1, -1), stride=self.times, groups=n)
-        rows, columns = taps[:, None].expand(n, 1, -1, -1), taps[None].expand(n, 1, -1, -1)
-        return F.conv2d(F.conv2d(x, rows, stride=(self.times, 1), groups=n), columns, stride=(1, self.times), groups=n)
+def lowered(x: Tensor, taps: Tensor, times: int, crop: tuple[int, int] = (0, 0)) -> Tensor:
+    """Every times-th value of x (B, C, H, W), `crop` zeros around it, by taps: raised(), transposed."""
+    n = x.shape[1]
+    if taps.ndim == 2:
+        return F.conv2d(x, taps.expand(n, 1, -1, -1), stride=times, padding=crop, groups=n)
+    x = F.conv2d(x, taps[:, None].expand(n, 1, -1, -1), stride=(times, 1), padding=(crop[0], 0), groups=n)
+    return F.conv2d(x, taps.expand(n, 1, 1, -1), stride=(1, times), padding=(0, crop[1]), groups=n)
 
 
-class Bent(nn.Module):
-    """sqrt 2 leaky ReLU, cut to +-LIMIT, but for the factor sqrt 2, which the filter after it has; overwrites x."""
+# ---- the leaky ReLU between them
 
-    def forward(self, x: Tensor) -> Tensor:
-        # in this order each function keeps for its gradient what the other one keeps too
-        return F.leaky_relu(F.hardtanh(x, -5 * LIMIT / math.sqrt(2), LIMIT / math.sqrt(2), inplace=True), 0.2)
+
+@dataclass(frozen=True)
+class Steps:
+    """How often samples go up and down, and how many of the fine ones are cut off at the ends."""
+
+    up: int
+    down: int
+    crop: tuple[int, int]
+
+
+class _Bent(torch.autograd.Function):
+    """D leaky(U x), which keeps x alone for its gradient: fine samples are a few pictures' at a time, made anew."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, up_taps: Tensor, down_taps: Tensor, steps: Steps) -> Tensor:
+        ctx.save_for_backward(x, up_taps, down_taps)
+        ctx.steps = steps
+        made = []
+        for part in x.split(_at_once(x, steps)):
+            fine = raised(part, up_taps, steps.up, steps.crop)
+            made.append(lowered(F.leaky_relu_(fine.clamp_(-5 * LIMIT, LIMIT), SLOPE), down_taps, steps.down))
+        return torch.cat(made) if len(made) > 1 else made[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _Sloped.apply(gradient, *ctx.saved_tensors, ctx.steps, True), None, None, None
+
+
+class _Sloped(torch.autograd.Function):
+    """D m U v, m the slopes of the leaky ReLU at U x, or `back`, transposed, U' m D' v: each other's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, x: Tensor, up_taps: Tensor, down_taps: Tensor, steps: Steps, back: bool) -> Tensor:
+        ctx.save_for_backward(x, up_taps, down_taps)
+        ctx.steps, ctx.back = steps, back
+        made, n = [], _at_once(x, steps)
+        for part, at in zip(v.split(n), x.split(n), strict=True):
+            fine = raised(at, up_taps, steps.up, steps.crop)
+            t = raised(part, down_taps, steps.down) if back else raised(part, up_taps, steps.up, steps.crop)
+            t = torch.ops.aten.leaky_relu_backward(t, fine, SLOPE, False)
+            t = torch.ops.aten.hardtanh_backward(t, fine, -5 * LIMIT, LIMIT)
+            made.append(lowered(t, up_taps, steps.up, steps.crop) if back else lowered(t, down_taps, steps.down))
+        return torch.cat(made) if len(made) > 1 else made[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _Sloped.apply(gradient, *ctx.saved_tensors, ctx.steps, not ctx.back), None, None, None, None, None
+
+
+def _at_once(x: Tensor, steps: Steps) -> int:
+    """Pictures of x whose fine samples fit into a processor's cache; on other devices all of them."""
+    return max(1, CACHE // (x[0].numel() * steps.up**2)) if x.device.type == "cpu" else len(x)
 
 
 class FilteredLeakyReLU(nn.Module):
     """x (B, C, H, W) at the rate of one band to features of another one's rate, about the same centre.
 
-    Between them is twice the higher rate. radial: what is kept of the features is a disc of frequencies, else a square.
+    Between them is twice the higher rate, where it is sqrt 2 leaky ReLU, cut to +-256. radial: what is kept of that is
+    a disc of frequencies, else a square.
     """
+
+    up_taps: Tensor
+    down_taps: Tensor
 
     def __init__(self, before: Band, after: Band, *, radial: bool = False) -> None:
         super().__init__()
         fine = 2 * max(before.rate, after.rate)
-        up, down = fine // before.rate, fine // after.rate
-        self.n_up, self.n_down = TAPS * up, TAPS * down
-        self.raised, self.bent = Raised(lowpass(self.n_up, before, fine), up), Bent()
-        kept = radial_lowpass(self.n_down, after, fine) if radial else lowpass(self.n_down, after, fine)
-        self.lowered = Lowered(kept * (math.sqrt(2) if radial else 2**0.25), down)
+        self.up, self.down = fine // before.rate, fine // after.rate
+        up_taps = lowpass(TAPS * self.up, before, fine)
+        down_taps = (radial_lowpass if radial else lowpass)(TAPS * self.down, after, fine)
+        self.register_buffer("up_taps", up_taps.float(), persistent=False)
+        self.register_buffer("down_taps", down_taps.float(), persistent=False)
 
     @property
     def reach(self) -> int:
         """How far beyond its own place a sample of what comes out looks, in samples of x, at most."""
-        up, down = self.raised.times, self.lowered.times
-        return math.ceil((self.n_up - up + self.n_down - down) / (2 * up))
+        taps = len(self.up_taps) - self.up + len(self.down_taps) - self.down
+        return math.ceil(taps / (2 * self.up))
 
     def forward(self, x: Tensor, shape: tuple[int, int]) -> Tensor:
         """(B, C, *shape); zeros are beyond x."""
-        up, down = self.raised.times, self.lowered.times
         excess = [
-            (n - 1) * up + self.n_up - (wanted - 1) * down - self.n_down
+            (n - 1) * self.up + len(self.up_taps) - (wanted - 1) * self.down - len(self.down_taps)
             for n, wanted in zip(x.shape[2:], shape, strict=True)
         ]
         assert all(n >= 0 and n % 2 == 0 for n in excess), (x.shape, shape)
-        made: Tensor = self.lowered(self.bent(self.raised(x, (excess[0] // 2, excess[1] // 2))))
+        steps = Steps(self.up, self.down, (excess[0] // 2, excess[1] // 2))
+        # zeros between samples take away from every axis what is made up for here, and sqrt 2 may come after the bend
+        up_taps = (self.up * self.up_taps).to(x.dtype)
+        down_taps = (2 ** (self.down_taps.ndim / 4) * self.down_taps).to(x.dtype)
+        made: Tensor = _Bent.apply(x, up_taps, down_taps, steps)
         return made
