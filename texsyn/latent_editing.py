@@ -190,12 +190,14 @@ def way(
     truncation: float | None = None,
     cutoff: int | None = None,
     centre: str | None = None,
+    canvases: Sequence[Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """n_frames pictures (c, h, w) in [0, 1] from code to code and back to the first, which does not come twice.
 
     space "z": latents of seeds go along great circles (see slerp), of any network; "w": styles go along straight lines,
-    which is where a picture changes most evenly (Karras, Laine and Aila 2019, section 4.1). ValueError as for
-    ImageModel.sample, for kept styles in "z", and where there are fewer frames than codes.
+    which is where a picture changes most evenly (Karras, Laine and Aila 2019, section 4.1). canvases: of a StyleGAN3
+    where points of each frame lie. ValueError as for ImageModel.sample, for kept styles in "z", where there are fewer
+    frames than codes, and for other than n_frames canvases.
     """
     if space not in ("z", "w"):
         raise ValueError(f"space={space!r} should be z or w")
@@ -203,9 +205,18 @@ def way(
         raise ValueError(f"n_frames={n_frames} should be at least the {len(codes)} codes that are passed")
     how: dict[str, Any] = {"truncation": truncation, "cutoff": cutoff, "centre": centre}
     model.sample(0, seed=0, label=label, **how)  # what is refused is refused now, not with the first frame
+    if canvases is not None and len(canvases) != n_frames:
+        raise ValueError(f"{len(canvases)} canvases should be n_frames={n_frames}")
+    if canvases is not None:
+        model.canvas  # noqa: B018 (refuses networks without one)
+    canvas = None if canvases is None else iter(canvases)
+
+    def shown(ws: Tensor) -> Tensor:
+        return model.synthesised(ws[None], canvas=None if canvas is None else next(canvas))[0]
+
     if space == "w":
         ends = styles_of(model, codes, label=label, **how)
-        return _between(ends, n_frames, torch.lerp, lambda ws: model.synthesised(ws[None])[0])
+        return _between(ends, n_frames, torch.lerp, shown)
     seeds = [code for code in codes if isinstance(code, int)]
     if len(seeds) < len(codes):
         raise ValueError("styles that were kept have no latent: pass them in space w")
@@ -215,7 +226,7 @@ def way(
 
     def made(z: Tensor) -> Tensor:
         if model.has_styles:
-            return model.synthesised(model.styles_of(z[None], labels, **how))[0]
+            return shown(model.styles_of(z[None], labels, **how)[0])
         with one_torch_thread():
             return model.made(z[None], labels)[0]
 

@@ -56,7 +56,6 @@ def project(
     steps: int = 1000,
     rate: float = 0.1,
     noise: float = 0.05,
-    starts: int = 200,
     loss: str = "auto",
     weights: str | Path | None = None,
     label: int | None = None,
@@ -68,17 +67,15 @@ def project(
     space "w": one style for all rows; "w+": one for each, which comes nearer and is edited worse (Abdal, Qin and Wonka
     2019, "Image2StyleGAN"). Adam from the mean style, the rate up in the first 1/20 of the steps and down to 0 by a
     cosine in the last quarter, noise of the part `noise` of the styles' deviation falling to none at 3/4 (Karras and
-    others 2020, appendix D). Two departures: of `starts` further styles the one nearest in pixels is begun from, where
-    it is nearer than the mean; and a network's own noise stays what it is for all its pictures, so that what is found
-    is styles and nothing else. label: of which class styles are begun from. ValueError for settings that cannot be,
-    FloatingPointError for a loss that is not finite.
+    others 2020, appendix D). Where theirs moves a network's own noise too, that stays what it is for all its pictures,
+    so that what is found is styles and nothing else. label: the class whose mean is begun from. ValueError for settings
+    that cannot be, FloatingPointError for a loss that is not finite.
     """
     generator = model.styled
     if space not in SPACES:
         raise ValueError(f"space={space!r} should be {' or '.join(SPACES)}")
-    for name, value, least in (("steps", steps, 1), ("starts", starts, 0)):
-        if value < least:
-            raise ValueError(f"{name}={value} should be at least {least}")
+    if steps < 1:
+        raise ValueError(f"steps={steps} should be at least 1")
     for name, amount in (("rate", rate), ("noise", noise)):
         if not 0 <= amount < math.inf:
             raise ValueError(f"{name}={amount} should be a finite number from 0")
@@ -90,9 +87,8 @@ def project(
     w = torch.cat(list(model.mapped(SAMPLES, seed=seed, label=label)))
     mean = w.mean(0)
     deviation = float((w - mean).square().sum(1).mean().sqrt())
-    begun = _nearest(model, target, torch.cat([mean[None], w[:starts]]))
     n_rows = generator.n_styles
-    ws = begun.expand(n_rows if space == "w+" else 1, -1).clone().to(model.device).requires_grad_()
+    ws = mean.expand(n_rows if space == "w+" else 1, -1).clone().to(model.device).requires_grad_()
     adam, losses = torch.optim.Adam([ws], lr=rate), []
     for k in range(steps):
         t = (k + 1) / steps
@@ -113,8 +109,8 @@ def project(
 
 
 @torch.no_grad()
-def projection_bytes(model: ImageModel) -> int:
-    """Memory that a step of project() takes, about: what layers put out for one picture, twice, with its gradient."""
+def values_bytes(model: ImageModel) -> int:
+    """What the layers put out for one picture, in bytes; a step of project() holds about four times that."""
     sizes, generator = [0], model.styled
 
     def count(module: Any, args: Any, out: Any) -> None:
@@ -126,17 +122,7 @@ def projection_bytes(model: ImageModel) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return 4 * sum(sizes)
-
-
-@torch.no_grad()
-def _nearest(model: ImageModel, target: Tensor, w: Tensor) -> Tensor:
-    """The one of styles w (n, latent) whose picture's pixels are nearest, the first of equal ones: (1, latent)."""
-    if len(w) == 1:
-        return w
-    far, n = _pixel_distance(target[None].float().cpu()), model.styled.n_styles
-    gaps = [float(far(model.synthesised(one.expand(1, n, -1)))) for one in w]
-    return w[gaps.index(min(gaps))][None]
+    return sum(sizes)
 
 
 def psnr(made: Tensor, target: Tensor) -> float:

@@ -22,7 +22,7 @@ from texsyn.cli.commands import _device, _publish, _seeds, _talk, _with, texsyn
 from texsyn.cli.files import checked, require_file, stem_of, targets
 from texsyn.cli.manipulate import _require_room_for
 from texsyn.cli.talk import Talk
-from texsyn.images import InputError, Picture, Size, check_path, check_target, save
+from texsyn.images import InputError, Picture, Size, check_path, check_target, parse_size, save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,6 +116,13 @@ _edited = _with(
     ),
     click.option("--latent", "kept", metavar="FILE", help="Keep the styles too, for use where a seed is asked for."),
 )  # fmt: skip
+_moved = _with(
+    click.option(
+        "--translate", type=NumbersText(), metavar="X,Y",
+        help="Of StyleGAN3: move what is shown to the right and down, in shorter sides of the picture.",
+    ),
+    click.option("--rotate", type=float, metavar="DEG", help="Of StyleGAN3: turn it clockwise."),
+)  # fmt: skip
 _class = click.option(
     "--class", "label", metavar="NAME", help="Of a model that knows classes: that of seeds.  [default: one a seed]"
 )
@@ -159,6 +166,31 @@ class Opened:
     @property
     def size(self) -> Size:
         return Size(self.model.config.height, self.model.config.width * self.model.about.domains)
+
+    def shown(self, text: str | None) -> Size | None:
+        """How much of a canvas is to be shown; None where nothing was asked for."""
+        if text is None:
+            return None
+        if not self.model.has_canvas:
+            raise Misuse("--size: a GAN of many pictures has one size; leave it out")
+        generator, size = self.model.canvas, checked("--size", parse_size, text, self.size)
+        if size.height % generator.step or size.width % generator.step:
+            raise Misuse(f"--size: {size} should have sides that are multiples of {generator.step}")
+        if generator.periodic and size != self.size:
+            raise Misuse(f"--size: pictures that tile have one size, {self.size}")
+        self.require_free(size.pixels / self.size.pixels)
+        found: Size = size
+        return found
+
+    def require_free(self, pictures: float) -> None:
+        """MemoryError where the values of so many pictures, all at once, do not fit into the computer's memory."""
+        from texsyn.projection import values_bytes
+        from texsyn.synthesis import free_memory
+
+        free = free_memory() if self.model.device.type == "cpu" else None
+        need = pictures * values_bytes(self.model)
+        if free is not None and need > free:
+            raise MemoryError(f"its layers need about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free")
 
     def blank(self, dtype: str) -> Picture:
         """A picture of the model's kind, whose size does not matter."""
@@ -233,6 +265,21 @@ class Opened:
             raise Misuse(f"--truncation: give one number, not {len(psis)}")
         return {"cutoff": cutoff, "centre": centre}
 
+    def canvas(self, translate: Sequence[float] | None, rotate: float | None, share: float = 1.0) -> Tensor | None:
+        """Where points of the picture lie when such a share of the move and turn is done; None without either."""
+        from texsyn.gan.networks.stylegan3 import canvas
+
+        if translate is None and rotate is None:
+            return None
+        option = "--rotate" if translate is None else "--translate"
+        checked(option, getattr, self.model, "canvas")
+        if translate is not None and len(translate) != 2:
+            raise Misuse(f"--translate: give two numbers such as 0.25,0, not {len(translate)}")
+        if rotate is not None and not math.isfinite(rotate):
+            raise Misuse(f"--rotate: {rotate} should be a finite number")
+        x, y = (share * one for one in translate or (0.0, 0.0))
+        return canvas(move=(x, y), turn=math.radians(share * (rotate or 0.0)))
+
     def publish(
         self,
         picture: Picture,
@@ -282,6 +329,9 @@ def sample_images(
     directions: tuple[tuple[str, int], ...],
     strengths: tuple[float, ...],
     kept: str | None,
+    translate: tuple[float, ...] | None,
+    rotate: float | None,
+    size_text: str | None,
     grid: bool,
     device: str,
     metadata: bool = True,
@@ -303,6 +353,7 @@ def sample_images(
     if kept is not None and not model.has_styles:
         raise Misuse(f"--latent: {model.config.arch} has no styles to keep")
     number, moved = opened.label(label), opened.moves(directions, strengths)
+    canvas, size = opened.canvas(translate, rotate), opened.shown(size_text)
     how = opened.truncation(truncation, cutoff, centre, several=True)
     seeds = range(1) if isinstance(first, str) else _seeds(first, count)
     codes = opened.codes("--seed", [first] if isinstance(first, str) else seeds)
@@ -312,12 +363,14 @@ def sample_images(
         output = f"{stem}_{'grid_' if sheet else ''}{named}{'.png' if dtype == 'uint8' else '.tif'}"
     if kept is not None:
         checked("--latent", check_path, kept, overwrite=overwrite)
-    names = targets(output, model_file, opened.blank(dtype), opened.size, seeds[: 1 if sheet else None], overwrite)
+    names = targets(
+        output, model_file, opened.blank(dtype), size or opened.size, seeds[: 1 if sheet else None], overwrite
+    )
     settings = {
         "class": label, "truncation": truncation[0] if truncation and len(truncation) == 1 else truncation,
         "cutoff": cutoff, "centre": centre, "directions": [f"{Path(file).name}:{k}" for file, k in directions] or None,
-        "strengths": list(strengths) or None, "pictures": len(codes) if sheet else None,
-        "latent": first if isinstance(first, str) else None,
+        "strengths": list(strengths) or None, "translate": translate, "rotate": rotate,
+        "pictures": len(codes) if sheet else None, "latent": first if isinstance(first, str) else None,
     }  # fmt: skip
     began = time.monotonic()
 
@@ -329,7 +382,7 @@ def sample_images(
         ws = moved(styles_of(model, [code], label=number, truncation=psi, **how))
         if kept is not None:
             save_latent(kept, model, ws[0], how=words("sample", settings | {"seed": seed}), overwrite=overwrite)
-        return model.ranged(model.synthesised(ws))
+        return model.ranged(model.synthesised(ws, canvas=canvas, size=size))
 
     if sheet:
         low, high = model.about.low, model.about.high
@@ -376,6 +429,7 @@ def words(verb: str, settings: dict[str, Any]) -> str:
     help="Of a model that knows classes: the one shown.  [default: the first; in space w one a seed]",
 )  # fmt: skip
 @_truncated
+@_moved
 @_device
 @_talk
 def interpolate(
@@ -390,6 +444,8 @@ def interpolate(
     truncation: tuple[float, ...] | None,
     cutoff: int | None,
     centre: str | None,
+    translate: tuple[float, ...] | None,
+    rotate: float | None,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -397,9 +453,12 @@ def interpolate(
 ) -> None:
     """Let the pictures of a GAN's MODEL turn into each other, from seed to seed and back to the first, without a jump.
 
+    --translate and --rotate are those of the frame that would follow the last one.
+
     \b
     texsyn interpolate digits.texsyn --seeds 3,7,12 --frames 90 -o turning.webp
     texsyn interpolate digits.texsyn --seeds 3,7 --frames 16 -o turning.png
+    texsyn interpolate s3.texsyn --seeds 3 --rotate 360 -o spin.webp
     texsyn interpolate f.texsyn --space w --seeds 3,me.safetensors -o w.webp
     """
     from texsyn.gan.image_model import sheet_of
@@ -409,7 +468,7 @@ def interpolate(
     talk = Talk(as_json, quiet, verbose, output)
     if output in ("", "-"):
         raise Misuse(f"-o: {output!r} is no name for frames; give one such as turning.webp")
-    if len(seeds) < 2:
+    if len(seeds) < (2 if translate is None and rotate is None else 1):
         raise Misuse(f"--seeds: {str(seeds[0])!r} is not understood: give two or more, such as 3,7,12")
     if frames < len(seeds):
         raise Misuse(f"--frames: {frames} are too few for {len(seeds)} seeds; give at least as many")
@@ -417,6 +476,8 @@ def interpolate(
     model = opened.model
     number, how = opened.label(label), opened.truncation(truncation, cutoff, centre)
     codes = opened.codes("--seeds", seeds)
+    where = [opened.canvas(translate, rotate, i / frames) for i in range(frames)]
+    how |= {"canvases": None if where[0] is None else where}
     how |= {"space": space, "label": number, "truncation": first_of(truncation)}
     passed = checked("--space", way, model, codes, frames, **how)
     size = _frame_size(opened)
@@ -430,6 +491,7 @@ def interpolate(
     began = time.monotonic()
     shown = _enlarged(model, passed)
     about = {"arch": model.config.arch, "seeds": list(seeds), "space": space, "frames": frames}
+    about |= {} if where[0] is None else {"translate": translate, "rotate": rotate}
     with talk.line:
         counted = _counted(shown, frames, talk)
         if sheet:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from texsyn.cli import Misuse
 from texsyn.cli.commands import (
@@ -31,7 +32,7 @@ from texsyn.cli.commands import (
     texsyn,
 )
 from texsyn.cli.files import checked, require_file, targets_of
-from texsyn.cli.latents import CodesText, _edited, _truncated, sample_images
+from texsyn.cli.latents import CodesText, _edited, _moved, _truncated, sample_images
 from texsyn.cli.synth import _as_options, _kept_wishes, _require_mix, _sources, _wished
 from texsyn.cli.talk import Talk
 from texsyn.images import check_path
@@ -136,6 +137,7 @@ class AnchorsText(click.ParamType):
 )
 @_truncated
 @_edited
+@_moved
 @click.option("--grid", is_flag=True, help="Of a GAN: all pictures on one sheet.")
 @_output
 @_many
@@ -157,6 +159,8 @@ def sample(
     directions: tuple[tuple[str, int], ...],
     strengths: tuple[float, ...],
     kept: str | None,
+    translate: tuple[float, ...] | None,
+    rotate: float | None,
     grid: bool,
     output: str | None,
     overwrite: bool,
@@ -180,14 +184,18 @@ def sample(
     talk = Talk(as_json, quiet, verbose, output)
     require_file(model_file)
     if _is_image_gan(model_file):
-        _require_default("size_text", "tile", "morph")
+        _require_default("tile", "morph")
+        sized = click.get_current_context().get_parameter_source("size_text") is not ParameterSource.DEFAULT
         sample_images(
             model_file, talk, output=output, overwrite=overwrite, count=count, seed=seed, label=label,
             truncation=truncation, cutoff=cutoff, centre=centre, directions=directions, strengths=strengths, kept=kept,
-            grid=grid, device=device, metadata=not no_metadata,
+            translate=translate, rotate=rotate, size_text=size_text if sized else None, grid=grid, device=device,
+            metadata=not no_metadata,
         )  # fmt: skip
         return
-    _require_default("label", "truncation", "cutoff", "centre", "directions", "strengths", "kept", "grid")
+    _require_default(
+        "label", "truncation", "cutoff", "centre", "directions", "strengths", "kept", "translate", "rotate", "grid"
+    )
     if isinstance(seed, str):
         raise Misuse(f"--seed: {seed!r} is no seed, and files of styles are for models of a StyleGAN")
     from texsyn.models.base import load as load_model
@@ -224,9 +232,9 @@ def _require_default(*names: str) -> None:
     """Misuse where an option was given that this kind of model has no use for."""
     context = click.get_current_context()
     for name in names:
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             option = next(p for p in context.command.params if p.name == name)
-            kind = "a GAN of many pictures has one size" if name in ("size_text", "tile", "morph") else (
+            kind = "a GAN of many pictures has one size" if name in ("tile", "morph") else (
                 "is for models that `texsyn train --arch` wrote"
             )  # fmt: skip
             raise Misuse(f"{option.opts[0]}: {kind}; leave it out")

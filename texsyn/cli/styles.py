@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -18,9 +17,6 @@ from texsyn.cli.files import checked, targets
 from texsyn.cli.latents import MAX_SEED, CodesText, Opened, _class, _truncated, first_of, words
 from texsyn.cli.talk import Talk
 from texsyn.images import InputError, check_path
-
-if TYPE_CHECKING:
-    from texsyn.gan.image_model import ImageModel
 
 STRENGTHS = 7  # columns of a sheet of directions
 
@@ -207,10 +203,6 @@ def arithmetic(
     "features where the weights are found.",
 )  # fmt: skip
 @click.option("--weights", metavar="PATH", help="VGG-19's weights; looked for otherwise (texsyn weights --help).")
-@click.option(
-    "--starts", type=click.IntRange(0, 100_000), metavar="N", default=200, show_default=True,
-    help="Begin from the nearest of so many pictures and the mean one; 0 from the mean one.",
-)  # fmt: skip
 @click.option("--class", "label", metavar="NAME", help="Of a model that knows classes: begin from this one.")
 @click.option("--latent", "kept", metavar="FILE", help="Keep the styles, for use where a seed is asked for.")
 @_made
@@ -224,7 +216,6 @@ def project(
     steps: int,
     loss: str,
     weights: str | None,
-    starts: int,
     label: str | None,
     kept: str | None,
     output: str,
@@ -251,7 +242,6 @@ def project(
     from texsyn.latent_editing import save_latent
     from texsyn.models.base import Watch
     from texsyn.projection import project as projected
-    from texsyn.projection import projection_bytes
 
     talk, began = Talk(as_json, quiet, verbose, output), time.monotonic()
     opened = Opened.of(model_file, device, styled=True)
@@ -266,14 +256,14 @@ def project(
         talk.say(f"{picture.name}: {picture.size} was cut and resized to {opened.size}")
     low, high = model.about.low, model.about.high
     target = (torch.from_numpy(np.ascontiguousarray(to_unit(fitted))) - low) / (high - low)
-    _require_free(projection_bytes(model), model)
+    opened.require_free(4.0)  # layers' values, kept for the gradient, and with their own
     with talk.line:
         found = checked(
-            "--loss", projected, model, target, space=space, steps=steps, starts=starts, loss=loss, weights=weights,
+            "--loss", projected, model, target, space=space, steps=steps, loss=loss, weights=weights,
             label=number, seed=seed, watch=Watch(talk.line.update),
         )  # fmt: skip
     settings = {
-        "verb": "project", "space": space, "steps": steps, "loss": found.loss, "starts": starts, "class": label,
+        "verb": "project", "space": space, "steps": steps, "loss": found.loss, "class": label,
     }  # fmt: skip
     more = {"picture": {"name": picture.name, "size": str(picture.size), "sha256": picture.sha256}}
     near = None if math.isinf(found.psnr) else round(found.psnr, 3)
@@ -286,15 +276,6 @@ def project(
         more=more | {"psnr": near},
     )  # fmt: skip
     talk.say(f"{output}: {found.psnr:.1f} dB from {picture.name}, by {found.loss}")
-
-
-def _require_free(need: int, model: ImageModel) -> None:
-    """MemoryError where so many bytes of the computer's own memory are not free."""
-    from texsyn.synthesis import free_memory
-
-    free = free_memory() if model.device.type == "cpu" else None
-    if free is not None and need > free:
-        raise MemoryError(f"a step needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free")
 
 
 # ------------------------------------------------------------------------------------------------- directions

@@ -23,7 +23,8 @@ from texsyn.gan.architectures import ARCHITECTURES, GanConfig
 from texsyn.gan.latents import truncated
 from texsyn.gan.networks.design import ImageDiscriminator, ImageGenerator
 from texsyn.gan.networks.style import StyledGenerator
-from texsyn.images import InputError, Picture, from_unit, to_unit, write_atomically
+from texsyn.gan.networks.stylegan3 import AliasFreeGenerator
+from texsyn.images import InputError, Picture, Size, from_unit, to_unit, write_atomically
 from texsyn.images.picture import MODES
 from texsyn.models.base import GENERATED, header_of, make_config
 from texsyn.models.trained import load_weights
@@ -250,14 +251,37 @@ class ImageModel:
                 w = self.styled.styles(z.to(self.device), None if labels is None else labels.to(self.device))[:, 0]
             yield w.float().cpu()
 
+    @property
+    def has_canvas(self) -> bool:
+        """Whether its pictures lie on a canvas, as StyleGAN3's do."""
+        return isinstance(self.generator, AliasFreeGenerator)
+
+    @property
+    def canvas(self) -> AliasFreeGenerator:
+        """The generator as one whose pictures lie on a canvas that can be moved, turned and shown more of.
+
+        ValueError of others.
+        """
+        if not isinstance(self.generator, AliasFreeGenerator):
+            raise ValueError(f"{self.config.arch} has no canvas, which StyleGAN3 has")
+        return self.generator
+
     @torch.no_grad()
-    def synthesised(self, ws: Tensor) -> Tensor:
-        """Pictures (n, c, h, w) in [0, 1] of styles (n, n_styles, latent), on the CPU, each computed by itself."""
-        generator = self.styled
+    def synthesised(self, ws: Tensor, *, canvas: Tensor | None = None, size: Size | None = None) -> Tensor:
+        """Pictures (n, c, h, w) in [0, 1] of styles (n, n_styles, latent), on the CPU, each computed by itself.
+
+        Of StyleGAN3: canvas (3, 3), where on it points of the pictures lie (see networks.stylegan3.canvas), and size,
+        how much of it is shown, about the same centre. ValueError for those of others, and for sizes that cannot be.
+        """
+        generator, how = self.styled, dict[str, Any]()
         generator.require_styles(ws)
+        if canvas is not None or size is not None:
+            self.canvas  # noqa: B018 (refuses networks without one)
+            how = {"canvas": canvas, "shape": None if size is None else (size.height, size.width)}
         with one_torch_thread():
-            made = [generator.synthesise(ws[i : i + 1].to(self.device)).float().cpu() for i in range(len(ws))]
-        return torch.cat([self._none, *((values / 2 + 0.5).clamp(0, 1) for values in made)])
+            made = [generator.synthesise(one[None].to(self.device), **how).float().cpu() for one in ws]
+        none = self._none if size is None else torch.empty(0, self.config.channels, size.height, size.width)
+        return torch.cat([none, *((values / 2 + 0.5).clamp(0, 1) for values in made)])
 
     def many(self, n: int, *, seed: int) -> Tensor:
         """As sample(), for scores: in batches, which is faster, so that the last bits depend on n."""
