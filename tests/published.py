@@ -7,7 +7,6 @@ are written in the layouts of released code by stub classes that carry its names
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import pickle
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from alias_free_reference import lowpass, radial, table
 from torch import Tensor, nn
 
 State = dict[str, Tensor]
@@ -105,6 +105,38 @@ def random_discriminator(sizes: Sizes, seed: int = 1) -> State:
     fc(state, "b4.out", n, n if sizes.classes else 1, random)
     if sizes.classes:
         random_mapping(state, 0, n, sizes.classes, 8, random)
+    return state
+
+
+# ---- StyleGAN3: random weights; what they compute is in alias_free_reference
+
+
+def random_alias_free(*, rotation: bool = False, classes: int = 0, latent: int = 12, seed: int = 0) -> State:
+    """32 pixels, 4 to 8 channels, twice as many with rotation; nothing 0, and the canvas of a style not at rest."""
+    random, state, times, channels = torch.Generator().manual_seed(seed), {}, 2 if rotation else 1, 3
+    random_mapping(state, latent, latent, classes, 2, random)
+    state["mapping.w_avg"] = torch.randn(latent, generator=random)
+    rows, first = table(32), "synthesis.input"
+    widths = [*(min(round(times * 64 / row.cutoff), times * 8) for row in rows[:-1]), channels]
+    state[f"{first}.weight"] = torch.randn(widths[0], widths[0], generator=random)
+    angle = torch.rand(widths[0], generator=random) * 2 * math.pi
+    radius = rows[0].cutoff * torch.rand(widths[0], generator=random)
+    state[f"{first}.freqs"] = torch.stack([angle.cos(), angle.sin()], 1) * radius[:, None]
+    state[f"{first}.phases"] = torch.rand(widths[0], generator=random) - 0.5
+    state[f"{first}.transform"] = torch.eye(3)
+    fc(state, f"{first}.affine", latent, 4, random, bias=1)
+    for i, (row, n) in enumerate(zip(rows, widths, strict=True)):
+        before, n_in, last = rows[max(i - 1, 0)], widths[max(i - 1, 0)], i == len(rows) - 1
+        name, side = f"synthesis.L{i}_{row.size}_{n}", 1 if rotation or last else 3
+        state[f"{name}.weight"] = torch.randn(n, n_in, side, side, generator=random)
+        state[f"{name}.bias"] = torch.randn(n, generator=random) / 4
+        fc(state, f"{name}.affine", latent, n_in, random, bias=1)
+        state[f"{name}.magnitude_ema"] = 0.5 + torch.rand((), generator=random)
+        if not last:
+            fine = 2 * max(before.rate, row.rate)
+            disc = radial if rotation and 2 * row.cutoff < row.rate else lowpass
+            state[f"{name}.up_filter"] = torch.from_numpy(lowpass(6 * fine // before.rate, before, fine)).float()
+            state[f"{name}.down_filter"] = torch.from_numpy(disc(6 * fine // row.rate, row, fine)).float()
     return state
 
 
@@ -315,8 +347,9 @@ class Persistent(nn.Module):
         self._init_args, self._init_kwargs = (), EasyDict(kwargs or {})
 
     def __reduce__(self) -> Any:
+        source = "class Generator: ...\n" * (1500 if self.kind == "Generator" else 1)
         meta = EasyDict(
-            type="class", version=6, module_src="class Generator: ...\n" * 1500, class_name=self.kind,
+            type="class", version=6, module_src=source, class_name=self.kind,
             state=dict(self.__dict__),
         )  # fmt: skip
         return _reconstruct_persistent_obj, (meta,), None
@@ -391,10 +424,3 @@ def official(sizes: Sizes, **more: Any) -> Official:
 
 def flat(module: Persistent) -> State:
     return {name: t.detach() for name, t in module.state_dict().items()}
-
-
-def pickled_storage(tensor: Tensor) -> bytes:
-    """A storage as pickles of tensors have it inside."""
-    file = io.BytesIO()
-    torch.save(tensor.untyped_storage(), file, _use_new_zipfile_serialization=False)
-    return file.getvalue()

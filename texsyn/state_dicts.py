@@ -138,11 +138,6 @@ class View:
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
-    @property
-    def n_bytes(self) -> int:
-        """Those of its own numbers."""
-        return math.prod(self.size) * self.storage.dtype.itemsize
-
 
 def _view(storage: Any, offset: Any, size: Any, stride: Any, *unused: Any) -> View:
     """The record of a tensor, if its window lies inside its storage and repeats nothing."""

@@ -125,7 +125,7 @@ def renamed(model: ImageModel, layout: str) -> tuple[dict[str, Tensor], dict[str
     if isinstance(generator, AliasFreeGenerator) and layout == "official":
         made, names, g, d = Made.of(config), stylegan3.names_of(generator, config), "G_ema", "D"
         del ours["seen"]
-        tensors = stylegan3.derived(generator)
+        tensors = {f"{g}.{name}": t for name, t in stylegan3.derived(generator).items()}
     elif config.arch != "stylegan2":
         raise InputError(f"{config.arch}: the layout {layout} has no names for it")
     elif layout == "official":

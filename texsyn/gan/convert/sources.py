@@ -72,7 +72,7 @@ def read_found(path: str | os.PathLike[str]) -> Found:
             f"{name}: is neither a network pickle (.pkl), nor a file of torch (.pt), nor a safetensors file"
         )
     n_bytes = os.path.getsize(path)
-    if sum(t.nbytes for network in networks.values() for t in network.tensors.values()) > n_bytes:
+    if any(sum(t.nbytes for t in network.tensors.values()) > n_bytes for network in networks.values()):
         raise InputError(f"{name}: describes tensors that have more bytes than the file")
     return Found(_layout(networks, name), networks, average, digest, n_bytes)
 

@@ -16,8 +16,8 @@ from texsyn.gan.architectures import GanConfig
 from texsyn.gan.convert import stylegan2
 from texsyn.gan.convert.names import Names, Read, Settings, both, count, shape_of, taken
 from texsyn.gan.convert.pickles import Network
-from texsyn.gan.convert.stylegan2 import clamp_of, mapping_names
-from texsyn.gan.networks.filters import LIMIT
+from texsyn.gan.convert.stylegan2 import CLAMP, clamp_of, mapping_names
+from texsyn.gan.networks.filters import TAPS, lowpass, radial_lowpass
 from texsyn.gan.networks.stylegan3 import CRITICAL, MARGIN, AliasFreeGenerator, BandLayer
 from texsyn.images import InputError
 
@@ -84,8 +84,8 @@ def read_generator(network: Network) -> Read:
     given = network.tensors.get(_CANVAS, torch.eye(3))
     if given.shape != (3, 3) or not torch.equal(given.float(), torch.eye(3)):
         raise InputError("has a canvas that is moved or turned")
-    if network.attributes and clamp_of(network) != LIMIT:
-        raise InputError(f"is clamped at {clamp_of(network):g}, where a StyleGAN3 that is read here is at {LIMIT:g}")
+    if network.attributes and clamp_of(network) != CLAMP:
+        raise InputError(f"is clamped at {clamp_of(network):g}, where a StyleGAN3 that is read here is at {CLAMP:g}")
     latent, n_in = shape_of(tensors, "mapping.layers.0.weight", 2)
     if n_in != latent * (1 + conditional):
         raise InputError(f"maps {n_in} numbers to styles of {latent}; latents as long as styles are read here")
@@ -108,11 +108,17 @@ def read_discriminator(network: Network) -> Read:
 
 
 def derived(generator: AliasFreeGenerator) -> dict[str, Tensor]:
-    """What files hold beside what is learned, under official names: filters, and the canvas."""
-    found = {_CANVAS: torch.eye(3)}
-    for name, layer in zip(_layer_names(generator), _layers(generator), strict=True):
-        for which, taps in (("up_filter", layer.bend.raised.taps), ("down_filter", layer.bend.lowered.taps)):
-            found[f"{name}.{which}"] = taps / taps.sum()
+    """What files hold beside what is learned, under official names: the canvas, and filters of sum 1.
+
+    Those that go down know no direction in configuration R, but for the last layers, whose samples hold no more.
+    """
+    found, bands = {_CANVAS: torch.eye(3)}, generator.bands
+    for i, name in enumerate(_layer_names(generator)):
+        before, after = bands[max(i - 1, 0)], bands[i]
+        fine = 2 * max(before.rate, after.rate)
+        disc = radial_lowpass if generator.rotation and 2 * after.cutoff < after.rate else lowpass
+        found[f"{name}.up_filter"] = lowpass(TAPS * fine // before.rate, before, fine).float()
+        found[f"{name}.down_filter"] = disc(TAPS * fine // after.rate, after, fine).float()
     return found
 
 
