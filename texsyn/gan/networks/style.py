@@ -102,10 +102,11 @@ class StyledGenerator(ImageGenerator):
     follow = 0.005
 
     @abstractmethod
-    def synthesise(self, ws: Tensor, keys: Tensor | None = None) -> Tensor:
+    def synthesise(self, ws: Tensor, keys: Tensor | None = None, *, shape: tuple[int, int] | None = None) -> Tensor:
         """Pictures (B, C, H, W) of styles (B, n_styles, latent), with the noise of keys (B,), or of the buffers.
 
-        ValueError for styles of another shape.
+        shape: height and width instead of the design's, as far as the network can. ValueError for other shapes, of
+        either.
         """
 
     @abstractmethod
@@ -150,6 +151,21 @@ class StyledGenerator(ImageGenerator):
         """ValueError for styles of another shape."""
         if ws.ndim != 3 or ws.shape[1:] != (self.n_styles, self.design.latent):
             raise ValueError(f"ws={tuple(ws.shape)} should be (B, {self.n_styles}, {self.design.latent})")
+
+    def repeats(self, shape: tuple[int, int] | None) -> tuple[int, int]:
+        """How often height and width of the design fit into a shape. ValueError unless that is a whole number of times.
+
+        And unless the network wraps around: the borders that others know are those of the design.
+        """
+        if shape is None or shape == (self.design.height, self.design.width):
+            return 1, 1
+        times = shape[0] // self.design.height, shape[1] // self.design.width
+        if not getattr(self, "periodic", False):
+            raise ValueError(f"shape={shape}: a network that was not trained with periodic=true makes one size only")
+        if min(times) < 1 or (times[0] * self.design.height, times[1] * self.design.width) != shape:
+            each = f"{self.design.height} and {self.design.width}"
+            raise ValueError(f"shape={shape}: height and width should be multiples of {each}")
+        return times
 
     def mixed(self, ws: Tensor, keys: Tensor, labels: Tensor | None) -> Tensor:
         """ws (B, n, latent), where a picture's key says so with those of a second latent from row 1, .. or n - 1 on."""

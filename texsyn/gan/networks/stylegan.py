@@ -60,7 +60,8 @@ class AdaptiveLayer(nn.Module):
         if self.conv is not None:
             weight, _ = self.conv.used()
             x = (conv_up if self.up else conv)(x, weight, periodic=self.periodic)
-        noise = self.noise if noise is None else noise.view(-1, 1, *self.noise.shape)
+        times = [n // of for n, of in zip(x.shape[2:], self.noise.shape, strict=True)]
+        noise = self.noise.repeat(*times) if noise is None else noise.view(-1, 1, *x.shape[2:])
         x = F.leaky_relu(x + (self.strength * noise + self.bias).to(x), SLOPE)
         return styled(x, self.affine(w).to(x))
 
@@ -91,7 +92,7 @@ class AdaptiveGenerator(Growing, StyledGenerator):
         periodic: bool = False,
     ) -> None:
         super().__init__()
-        self.design, self.mixing = design, mixing
+        self.design, self.mixing, self.periodic = design, mixing, periodic
         weights, widths = Weights(random, scale="equalised"), design.widths(n_halvings(design) + 1)[::-1]
         height, width = design.base()
         n = design.latent
@@ -119,10 +120,10 @@ class AdaptiveGenerator(Growing, StyledGenerator):
         keys = keys_of(z)
         return self._made(self.mixed(ws, keys, labels), keys)
 
-    def synthesise(self, ws: Tensor, keys: Tensor | None = None) -> Tensor:
-        """Pictures of styles, of the full size as those of forward()."""
+    def synthesise(self, ws: Tensor, keys: Tensor | None = None, *, shape: tuple[int, int] | None = None) -> Tensor:
+        """Pictures of styles, of the full size as those of forward(); larger ones begin from the constant repeated."""
         self.require_styles(ws)
-        return self._enlarged(self._made(ws, keys))
+        return self._enlarged(self._made(ws, keys, self.repeats(shape)))
 
     def mixed(self, ws: Tensor, keys: Tensor, labels: Tensor | None) -> Tensor:
         """ws, some with rows of a second latent from one of those in use on; the rows not in use stay."""
@@ -137,16 +138,17 @@ class AdaptiveGenerator(Growing, StyledGenerator):
         """That of layer i in row i, to as many scales and then shifts as it has channels."""
         return [layer.affine for layer in self.layers if isinstance(layer, AdaptiveLayer)]
 
-    def _made(self, ws: Tensor, keys: Tensor | None) -> Tensor:
-        features = list(self._features(ws, keys))
+    def _made(self, ws: Tensor, keys: Tensor | None, times: tuple[int, int] = (1, 1)) -> Tensor:
+        features = list(self._features(ws, keys, times))
         made: Tensor = self.pictures[self.depth](features[-1])
         return self.faded(up(self.pictures[self.depth - 1](features[-2])), made) if self.fading else made
 
-    def _features(self, ws: Tensor, keys: Tensor | None) -> Iterator[Tensor]:
+    def _features(self, ws: Tensor, keys: Tensor | None, times: tuple[int, int]) -> Iterator[Tensor]:
         """Those of each depth up to the one it is at."""
-        x = self.start.expand(len(ws), -1, -1, -1)
+        x = self.start.repeat(1, *times).expand(len(ws), -1, -1, -1)
         for i, layer in enumerate(self.layers[: 2 * (self.depth + 1)]):
-            x = layer(x, ws[:, i], None if keys is None else normals(keys, i, layer.get_buffer("noise").numel()).to(ws))
+            n = layer.get_buffer("noise").numel() * times[0] * times[1]
+            x = layer(x, ws[:, i], None if keys is None else normals(keys, i, n).to(ws))
             if i % 2:
                 yield x
 

@@ -79,7 +79,8 @@ class StyleLayer(nn.Module):
         """w (B, latent). noise (B, H W), or that of the buffer, the same for all."""
         weight, bias = self.conv.used()
         x = modulated(x, weight, self.affine(w), by=self.by)
-        noise = self.noise if noise is None else noise.view(-1, 1, *self.noise.shape)
+        times = [n // of for n, of in zip(x.shape[2:], self.noise.shape, strict=True)]
+        noise = self.noise.repeat(*times) if noise is None else noise.view(-1, 1, *x.shape[2:])
         return _activated(x + (self.strength * noise).to(x.dtype), bias, self.clamp)
 
 
@@ -162,13 +163,15 @@ class StyleGenerator(StyledGenerator):
             self.layers.append(layer(n_out, n_out, up=False))
             self.pictures.append(ToPicture(n_out, design.channels, n, weights, clamp=clamp))
 
-    def synthesise(self, ws: Tensor, keys: Tensor | None = None) -> Tensor:
-        """Pictures of styles, as the class above says."""
+    def synthesise(self, ws: Tensor, keys: Tensor | None = None, *, shape: tuple[int, int] | None = None) -> Tensor:
+        """Pictures of styles, as the class above says; larger ones begin from the constant again and again."""
         self.require_styles(ws)
-        x, made = self.start.expand(len(ws), -1, -1, -1), None
+        down, across = self.repeats(shape)
+        x, made = self.start.repeat(1, down, across).expand(len(ws), -1, -1, -1), None
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, StyleLayer)
-            x = layer(x, ws[:, i], None if keys is None else normals(keys, i, layer.noise.numel()).to(ws))
+            n = layer.noise.numel() * down * across
+            x = layer(x, ws[:, i], None if keys is None else normals(keys, i, n).to(ws))
             if i % 2 == 0:  # the last one of depth i / 2
                 picture = self.pictures[i // 2](x, ws[:, i + 1])
                 made = picture if made is None else upsampled(made, periodic=self.periodic) + picture
