@@ -50,6 +50,7 @@ class GanConfig:
     residual: bool = True  #: skips in the discriminator
     periodic: bool = False  #: pictures that tile
     clamp: float = 0.0  #: features are cut to +- this, as weights trained in half precision expect; 0: they are not
+    stationary: bool = False  #: textures whose places differ by their noise alone
     folded: bool = False  #: resampling and convolution in one kernel: fewer passes, more products
     rotation: bool = False  #: pictures turn with their latents' canvas, not only move
     # what is minimised
@@ -367,7 +368,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _STYLE | {"features": 32, "max_features": 512, "weight": 10.0, "rate": 2e-3, "critic_rate": 2e-3,
                   "path_weight": 2.0},
         _SMALL_STYLE,
-        options=("mapping_layers", "mixing", "group", "residual", "periodic", "folded", "clamp"),
+        options=("mapping_layers", "mixing", "group", "residual", "periodic", "stationary", "folded", "clamp"),
         styled=True,
         freezes=True,
     ),

@@ -62,6 +62,18 @@ def _hashed(z: Tensor) -> Tensor:
     return z ^ ((z >> 31) & (2**33 - 1))
 
 
+def multiples(shape: tuple[int, int], unit: tuple[int, int]) -> tuple[int, int]:
+    """How often each side of a unit fits into that of a shape. ValueError unless that is a whole number of times.
+
+    >>> multiples((64, 96), (32, 32))
+    (2, 3)
+    """
+    times = shape[0] // unit[0], shape[1] // unit[1]
+    if min(times) < 1 or (times[0] * unit[0], times[1] * unit[1]) != shape:
+        raise ValueError(f"shape={shape}: height and width should be multiples of {unit[0]} and {unit[1]}")
+    return times
+
+
 # ---- latents to styles
 
 
@@ -159,13 +171,9 @@ class StyledGenerator(ImageGenerator):
         """
         if shape is None or shape == (self.design.height, self.design.width):
             return 1, 1
-        times = shape[0] // self.design.height, shape[1] // self.design.width
         if not getattr(self, "periodic", False):
             raise ValueError(f"shape={shape}: a network that was not trained with periodic=true makes one size only")
-        if min(times) < 1 or (times[0] * self.design.height, times[1] * self.design.width) != shape:
-            each = f"{self.design.height} and {self.design.width}"
-            raise ValueError(f"shape={shape}: height and width should be multiples of {each}")
-        return times
+        return multiples(shape, (self.design.height, self.design.width))
 
     def mixed(self, ws: Tensor, keys: Tensor, labels: Tensor | None) -> Tensor:
         """ws (B, n, latent), where a picture's key says so with those of a second latent from row 1, .. or n - 1 on."""

@@ -4,9 +4,11 @@ Karras and others 2020, "Analyzing and improving the image quality of StyleGAN",
 residual discriminator, and resampling by [1, 3, 3, 1]. Its 1024 pixels: features 32, max_features and latent 512.
 Depth k is the coarsest resolution doubled k times. Layers have equal learning rates, those of a mapping a hundredth.
 
-periodic: what is made can be tiled, and what is judged is judged as a torus. folded: see resampling. clamp: what layers
-and pictures are cut to, +-256 in networks that were trained in half precision; 0 for not. Classes reach either network
-by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as released code does.
+periodic: what is made can be tiled, and what is judged is judged as a torus. stationary: the constant is the same at
+all places, so that they differ by their noise alone: such a texture has no places to remember, and any size. folded:
+see resampling. clamp: what layers and pictures are cut to, +-256 in networks that were trained in half precision; 0 for
+not. Classes reach either network by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as
+released code does.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from texsyn.gan.networks.design import Design, ImageDiscriminator, Shown
 from texsyn.gan.networks.layers import Conv, Linear, Weights, n_halvings, with_deviation
 from texsyn.gan.networks.resampling import conv, conv_down, conv_up, downsampled, modulated, upsampled
-from texsyn.gan.networks.style import Mapping, StyledGenerator, normals
+from texsyn.gan.networks.style import Mapping, StyledGenerator, multiples, normals
 
 # ---- layers
 
@@ -142,6 +144,7 @@ class StyleGenerator(StyledGenerator):
         mapping_layers: int = 8,
         mixing: float = 0.9,
         periodic: bool = False,
+        stationary: bool = False,
         folded: bool = False,
         clamp: float = 0.0,
     ) -> None:
@@ -153,7 +156,10 @@ class StyleGenerator(StyledGenerator):
         self.n_styles = 2 * len(widths)
         self.mapping = Mapping(n, n, design.n_classes, mapping_layers, random)
         self.register_buffer("average", torch.zeros(n, device=random.device))
-        self.start = nn.Parameter(torch.randn(widths[0], height, width, generator=random, device=random.device))
+        if stationary and not periodic:
+            raise ValueError("stationary=True needs periodic=True: borders are places that differ from others")
+        shape = (1, 1) if stationary else (height, width)
+        self.start = nn.Parameter(torch.randn(widths[0], *shape, generator=random, device=random.device))
         self.layers, self.pictures = nn.ModuleList(), nn.ModuleList()
         for k, n_out in enumerate(widths):
             shape, n_in = (height << k, width << k), widths[max(k - 1, 0)]
@@ -166,17 +172,23 @@ class StyleGenerator(StyledGenerator):
     def synthesise(self, ws: Tensor, keys: Tensor | None = None, *, shape: tuple[int, int] | None = None) -> Tensor:
         """Pictures of styles, as the class above says; larger ones begin from the constant again and again."""
         self.require_styles(ws)
-        down, across = self.repeats(shape)
-        x, made = self.start.repeat(1, down, across).expand(len(ws), -1, -1, -1), None
+        x, made = self.start.repeat(1, *self.repeats(shape)).expand(len(ws), -1, -1, -1), None
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, StyleLayer)
-            n = layer.noise.numel() * down * across
+            n = x.shape[2] * x.shape[3] * (4 if i % 2 else 1)  # odd ones go up
             x = layer(x, ws[:, i], None if keys is None else normals(keys, i, n).to(ws))
             if i % 2 == 0:  # the last one of depth i / 2
                 picture = self.pictures[i // 2](x, ws[:, i + 1])
                 made = picture if made is None else upsampled(made, periodic=self.periodic) + picture
         assert made is not None
         return made
+
+    def repeats(self, shape: tuple[int, int] | None) -> tuple[int, int]:
+        """As above; of a stationary network, how many places it begins from, all alike."""
+        if self.start.shape[1:] != (1, 1):
+            return super().repeats(shape)
+        side = 1 << self.design.halvings()
+        return multiples(shape or (self.design.height, self.design.width), (side, side))
 
     def sides(self) -> tuple[int, ...]:
         """Row i goes to layer i, and the last one to a picture."""
@@ -248,6 +260,7 @@ def stylegan2(
     group: int = 4,
     residual: bool = True,
     periodic: bool = False,
+    stationary: bool = False,
     folded: bool = False,
     clamp: float = 0.0,
 ) -> tuple[StyleGenerator, StyleDiscriminator]:
@@ -255,8 +268,10 @@ def stylegan2(
 
     mapping_layers is the generator's; a discriminator that is told classes maps those by 8.
     """
-    both: dict[str, Any] = {"periodic": periodic, "folded": folded, "clamp": clamp}
+    made: dict[str, Any] = {"mapping_layers": mapping_layers, "mixing": mixing, "stationary": stationary}
     return (
-        StyleGenerator(design, random, mapping_layers=mapping_layers, mixing=mixing, **both),
-        StyleDiscriminator(design, random, group=group, residual=residual, **both),
+        StyleGenerator(design, random, periodic=periodic, folded=folded, clamp=clamp, **made),
+        StyleDiscriminator(
+            design, random, group=group, residual=residual, periodic=periodic, folded=folded, clamp=clamp
+        ),
     )
