@@ -59,7 +59,7 @@ def model_of(arch: str = "stylegan2", side: int = 16, n_classes: int = 0, seed: 
         for name, p in generator.named_parameters():
             if name.endswith(("bias", "strength")):
                 p += torch.randn(p.shape, generator=random) / 4 / (0.01 if "mapping.layers" in name else 1)
-            if name.startswith("picture"):
+            if name.startswith("pictures."):
                 p /= 4  # values that stay within [-1, 1]
     model = ImageModel(generator, config, Source("things", "0", tuple("abcdefghij"[:n_classes])))
     if model.has_styles:

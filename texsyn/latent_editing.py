@@ -398,6 +398,21 @@ def load_directions(path: str | Path) -> Directions:
     return Directions(tensors["vectors"], tensors["spread"], tuple(rows), about)
 
 
+def kept_in(path: str | Path) -> dict[str, Any] | None:
+    """What a file of a latent or of directions says of itself, and how many there are; None of other files."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            about = json.loads((f.metadata() or {}).get("texsyn", "null"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return None
+    kind = about.get("format") if isinstance(about, dict) else None
+    if kind == LATENT:
+        return about | {"rows": len(load_latent(path).ws)}
+    if kind == DIRECTIONS:
+        return about | {"directions": len(load_directions(path).vectors)}
+    return None
+
+
 def require_directions(model: ImageModel, directions: Directions) -> None:
     """ValueError for directions of another model, and for those that do not fit."""
     _require_own(directions.about, model.generator_fingerprint, "this direction")

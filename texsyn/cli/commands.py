@@ -141,7 +141,7 @@ _settings = click.option(
 @click.argument("file", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(file: str, as_json: bool) -> None:
-    """Say what FILE is: a picture with the recipe it holds, or a model.
+    """Say what FILE is: a picture with the recipe it holds, a model, or kept styles.
 
     With --json, one object; the recipe, or the model's header, is an object inside it.
     """
@@ -156,7 +156,7 @@ def info(file: str, as_json: bool) -> None:
 
 
 def _about(file: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
-    """What the file holds beside its own facts ("recipe" or "model"), those facts, and that content."""
+    """What the file holds beside its own facts ("recipe", "model" or "styles"), those facts, and that content."""
     if file == "-":
         raise Misuse("info reads a file, not standard input")
     if not file.startswith("skimage:"):
@@ -166,8 +166,11 @@ def _about(file: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
         with open(file, "rb") as f:
             head = f.read(9)
         if head[8:] == b"{":  # safetensors: eight bytes of length, then JSON
+            from texsyn.latent_editing import kept_in
             from texsyn.models.base import header_of
 
+            if (inside := kept_in(file)) is not None:
+                return "styles", {"file": Path(file).name, "kind": "styles"}, inside
             return "model", {"file": Path(file).name, "kind": "model"}, header_of(file)
     picture = load(file)
     about = {

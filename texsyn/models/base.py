@@ -248,6 +248,8 @@ def header_of(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{Path(path).name}: cannot be read as a texsyn model ({_one_line(e)})") from e
     if not isinstance(header, dict) or not {"method", "arch"} & header.keys():
         raise InputError(f"{Path(path).name}: a safetensors file, but not one that texsyn wrote")
+    if str(header.get("format")).startswith(("texsyn-latent", "texsyn-directions")):
+        raise InputError(f"{Path(path).name}: holds styles or directions that belong to a model, and is none itself")
     if header.get("format") not in (PLAIN, SHEETS, GENERATED):
         raise InputError(
             f"{Path(path).name}: model format {_short(header.get('format'))}, this version reads {PLAIN}, {SHEETS} "
