@@ -110,7 +110,8 @@ def test_sample_takes_kept_styles_and_moves_them(run: Run, f: ImageModel) -> Non
     assert run("sample", "f.texsyn", "--seed", "me.safetensors")[0] == 0
     assert np.array_equal(pixels("f_me.png"), shown(f, f.styles(1, seed=42)[0]))
     moves = "--direction ways.safetensors:0 --strength 2 --direction ways.safetensors:2 --strength -1.5"
-    assert run("sample", "f.texsyn", "--seed", "me.safetensors", *moves.split(), "-o", "b.png", "--latent", "b.st")[0] == 0
+    args = ("--seed", "me.safetensors", *moves.split(), "--latent", "b.st")
+    assert run("sample", "f.texsyn", *args, "-o", "b.png")[0] == 0
     ways = load_directions("ways.safetensors")
     wanted = ways.moved(ways.moved(f.styles(1, seed=42)[0], 0, 2.0), 2, -1.5)
     assert np.array_equal(pixels("b.png"), shown(f, wanted))
