@@ -116,6 +116,11 @@ _edited = _with(
     ),
     click.option("--latent", "kept", metavar="FILE", help="Keep the styles too, for use where a seed is asked for."),
 )  # fmt: skip
+_noise = click.option(
+    "--noise", type=click.Choice(["own", "same"]),
+    help="Of StyleGANs: the noise of each seed's own, as in training, or the same for all seeds, as in `mix` and other "
+    "verbs where pictures turn into each other.  [default: own]",
+)  # fmt: skip
 _moved = _with(
     click.option(
         "--translate", type=NumbersText(), metavar="X,Y",
@@ -172,12 +177,16 @@ class Opened:
         if text is None:
             return None
         if not self.model.has_canvas:
-            raise Misuse("--size: a GAN of many pictures has one size; leave it out")
-        generator, size = self.model.canvas, checked("--size", parse_size, text, self.size)
-        if size.height % generator.step or size.width % generator.step:
-            raise Misuse(f"--size: {size} should have sides that are multiples of {generator.step}")
-        if generator.periodic and size != self.size:
-            raise Misuse(f"--size: pictures that tile have one size, {self.size}")
+            if not self.model.has_styles or not self.model.config.periodic:
+                raise Misuse("--size: a GAN of many pictures has one size; leave it out")
+            size = checked("--size", parse_size, text, self.size)
+            checked("--size", self.model.styled.repeats, (size.height, size.width))
+        else:
+            generator, size = self.model.canvas, checked("--size", parse_size, text, self.size)
+            if size.height % generator.step or size.width % generator.step:
+                raise Misuse(f"--size: {size} should have sides that are multiples of {generator.step}")
+            if generator.periodic and size != self.size:
+                raise Misuse(f"--size: pictures that tile have one size, {self.size}")
         self.require_free(size.pixels / self.size.pixels)
         found: Size = size
         return found
@@ -332,6 +341,7 @@ def sample_images(
     translate: tuple[float, ...] | None,
     rotate: float | None,
     size_text: str | None,
+    noise: str | None,
     grid: bool,
     device: str,
     metadata: bool = True,
@@ -350,6 +360,8 @@ def sample_images(
         raise Misuse("--seed: styles that were kept are of one picture; leave -n, --truncation and --class out")
     if kept is not None and (count > 1 or len(psis) > 1):
         raise Misuse("--latent: keeps the styles of one picture; leave -n and further truncations out")
+    if noise is not None and not model.has_styles:
+        raise Misuse(f"--noise: {model.config.arch} has none, which StyleGANs have")
     if kept is not None and not model.has_styles:
         raise Misuse(f"--latent: {model.config.arch} has no styles to keep")
     number, moved = opened.label(label), opened.moves(directions, strengths)
@@ -370,7 +382,7 @@ def sample_images(
         "class": label, "truncation": truncation[0] if truncation and len(truncation) == 1 else truncation,
         "cutoff": cutoff, "centre": centre, "directions": [f"{Path(file).name}:{k}" for file, k in directions] or None,
         "strengths": list(strengths) or None, "translate": translate, "rotate": rotate,
-        "pictures": len(codes) if sheet else None, "latent": first if isinstance(first, str) else None,
+        "noise": noise, "pictures": len(codes) if sheet else None, "latent": first if isinstance(first, str) else None,
     }  # fmt: skip
     began = time.monotonic()
 
@@ -382,7 +394,8 @@ def sample_images(
         ws = moved(styles_of(model, [code], label=number, truncation=psi, **how))
         if kept is not None:
             save_latent(kept, model, ws[0], how=words("sample", settings | {"seed": seed}), overwrite=overwrite)
-        return model.ranged(model.synthesised(ws, canvas=canvas, size=size))
+        keys = model.keys(1, seed=code) if isinstance(code, int) and noise != "same" else None
+        return model.ranged(model.synthesised(ws, keys, canvas=canvas, size=size))
 
     if sheet:
         low, high = model.about.low, model.about.high

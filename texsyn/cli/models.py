@@ -32,7 +32,7 @@ from texsyn.cli.commands import (
     texsyn,
 )
 from texsyn.cli.files import checked, require_file, targets_of
-from texsyn.cli.latents import CodesText, _edited, _moved, _truncated, sample_images
+from texsyn.cli.latents import CodesText, _edited, _moved, _noise, _truncated, sample_images
 from texsyn.cli.synth import _as_options, _kept_wishes, _require_mix, _sources, _wished
 from texsyn.cli.talk import Talk
 from texsyn.images import check_path
@@ -138,6 +138,7 @@ class AnchorsText(click.ParamType):
 @_truncated
 @_edited
 @_moved
+@_noise
 @click.option("--grid", is_flag=True, help="Of a GAN: all pictures on one sheet.")
 @_output
 @_many
@@ -161,6 +162,7 @@ def sample(
     kept: str | None,
     translate: tuple[float, ...] | None,
     rotate: float | None,
+    noise: str | None,
     grid: bool,
     output: str | None,
     overwrite: bool,
@@ -189,12 +191,23 @@ def sample(
         sample_images(
             model_file, talk, output=output, overwrite=overwrite, count=count, seed=seed, label=label,
             truncation=truncation, cutoff=cutoff, centre=centre, directions=directions, strengths=strengths, kept=kept,
-            translate=translate, rotate=rotate, size_text=size_text if sized else None, grid=grid, device=device,
+            translate=translate, rotate=rotate, size_text=size_text if sized else None, noise=noise, grid=grid,
+            device=device,
             metadata=not no_metadata,
         )  # fmt: skip
         return
     _require_default(
-        "label", "truncation", "cutoff", "centre", "directions", "strengths", "kept", "translate", "rotate", "grid"
+        "label",
+        "truncation",
+        "cutoff",
+        "centre",
+        "directions",
+        "strengths",
+        "kept",
+        "translate",
+        "rotate",
+        "noise",
+        "grid",
     )
     if isinstance(seed, str):
         raise Misuse(f"--seed: {seed!r} is no seed, and files of styles are for models of a StyleGAN")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from texsyn.gan.architectures import ARCHITECTURES, GanConfig
 from texsyn.gan.latents import truncated
 from texsyn.gan.networks.design import ImageDiscriminator, ImageGenerator
-from texsyn.gan.networks.style import StyledGenerator
+from texsyn.gan.networks.style import StyledGenerator, keys_of
 from texsyn.gan.networks.stylegan3 import AliasFreeGenerator
 from texsyn.images import InputError, Picture, Size, from_unit, to_unit, write_atomically
 from texsyn.images.picture import MODES
@@ -124,23 +124,33 @@ class ImageModel:
         truncation: float | None = None,
         cutoff: int | None = None,
         centre: str | None = None,
+        noise: str | None = None,
+        size: Size | None = None,
     ) -> Tensor:
         """n pictures (n, c, h, w) in [0, 1] (floats keep their range), on the CPU; of points (n, 2, 1, 1), their units.
 
         Picture i is that of seed + i and nothing else: each is computed by itself. truncation: of networks with styles,
         styles are psi times as far from their centre (see styles()); of others, latents stay within it (see latents()).
-        ValueError as for those and labels(), and for cutoff and centre of a network without styles.
+        noise, of networks with styles: "own", which is usual, is a function of the latent, as in training, where much
+        of what makes pictures differ may be left to it; "same" is that of the buffers, for all. size: see
+        synthesised(). ValueError as for those and labels(), and for what only networks with styles have.
         """
+        if noise not in (None, "own", "same"):
+            raise ValueError(f"noise={noise!r} should be own or same")
         if self.has_styles:
             ws = self.styles(n, seed=seed, label=label, truncation=truncation, cutoff=cutoff, centre=centre)
-            return self.ranged(self.synthesised(ws))
-        for name, value in (("cutoff", cutoff), ("centre", centre)):
+            return self.ranged(self.synthesised(ws, self.keys(n, seed=seed) if noise != "same" else None, size=size))
+        for name, value in (("cutoff", cutoff), ("centre", centre), ("noise", noise), ("size", size)):
             if value is not None:
                 raise ValueError(f"{name}={value!r}: {self._no_styles}")
         z, labels = self.latents(n, seed=seed, truncation=truncation), self.labels(n, seed=seed, label=label)
         with one_torch_thread():
             made = [self.made(z[i : i + 1], None if labels is None else labels[i : i + 1]) for i in range(n)]
         return self.ranged(torch.cat([self._none, *made]))
+
+    def keys(self, n: int, *, seed: int) -> Tensor:
+        """(n,) int64: what the noise of pictures seed, seed + 1 .. is a function of."""
+        return keys_of(self.latents(n, seed=seed))
 
     @property
     def _none(self) -> Tensor:
@@ -152,9 +162,13 @@ class ImageModel:
         return made if (low, high) == (0, 1) else low + made * (high - low)
 
     @torch.no_grad()
-    def made(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    def made(self, z: Tensor, labels: Tensor | None = None, *, noise: str = "own") -> Tensor:
         """The pictures of latents (n, latent) in [0, 1]; the last bits may depend on what is computed together."""
-        values = self.generator(z.to(self.device), None if labels is None else labels.to(self.device)).float().cpu()
+        z, labels = z.to(self.device), None if labels is None else labels.to(self.device)
+        if self.has_styles and noise == "own":
+            values = self.styled.synthesise(self.styled.styles(z, labels), keys_of(z)).float().cpu()
+        else:
+            values = self.generator(z, labels).float().cpu()
         return values if self.about.kind == "points" else (values / 2 + 0.5).clamp(0, 1)
 
     # ---- styles, of networks that have those
@@ -267,19 +281,34 @@ class ImageModel:
         return self.generator
 
     @torch.no_grad()
-    def synthesised(self, ws: Tensor, *, canvas: Tensor | None = None, size: Size | None = None) -> Tensor:
+    def synthesised(
+        self,
+        ws: Tensor,
+        keys: Tensor | None = None,
+        *,
+        canvas: Tensor | None = None,
+        size: Size | None = None,
+    ) -> Tensor:
         """Pictures (n, c, h, w) in [0, 1] of styles (n, n_styles, latent), on the CPU, each computed by itself.
 
-        Of StyleGAN3: canvas (3, 3), where on it points of the pictures lie (see networks.stylegan3.canvas), and size,
-        how much of it is shown, about the same centre. ValueError for those of others, and for sizes that cannot be.
+        keys (n,): what their noise is a function of; the same noise for all where not given. canvas (3, 3), of
+        StyleGAN3: where on it points of the pictures lie (see networks.stylegan3.canvas). size: of StyleGAN3 how much
+        of the canvas is shown, about the same centre; of periodic networks how much is made. ValueError for a canvas
+        of others, and for sizes that cannot be.
         """
         generator, how = self.styled, dict[str, Any]()
         generator.require_styles(ws)
-        if canvas is not None or size is not None:
+        if canvas is not None:
             self.canvas  # noqa: B018 (refuses networks without one)
-            how = {"canvas": canvas, "shape": None if size is None else (size.height, size.width)}
+            how["canvas"] = canvas
+        if size is not None:
+            how["shape"] = size.height, size.width
+        noises = [None] * len(ws) if keys is None else list(keys[:, None].to(self.device))
         with one_torch_thread():
-            made = [generator.synthesise(one[None].to(self.device), **how).float().cpu() for one in ws]
+            made = [
+                generator.synthesise(one[None].to(self.device), key, **how).float().cpu()
+                for one, key in zip(ws, noises, strict=True)
+            ]
         none = self._none if size is None else torch.empty(0, self.config.channels, size.height, size.width)
         return torch.cat([none, *((values / 2 + 0.5).clamp(0, 1) for values in made)])
 
@@ -326,7 +355,7 @@ class ImageModel:
         labels = self.labels(1, seed=first, label=label)
         shares = [abs(1 - abs(1 - 2 * i / n)) if whole else i / max(n - 1, 1) for i in range(n)]
         with one_torch_thread():
-            return torch.cat([self.made(slerp(a, b, t), labels) for t in shares])
+            return torch.cat([self.made(slerp(a, b, t), labels, noise="same") for t in shares])
 
     # ---- how it becomes one, and files
 
