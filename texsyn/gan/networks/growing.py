@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator, Shown
-from texsyn.gan.networks.layers import Conv, Weights, down, n_halvings, one_hot, pixel_norm, up, with_deviation
+from texsyn.gan.networks.layers import Weights, down, n_halvings, one_hot, pixel_norm, up, with_deviation
 from texsyn.gan.networks.resampling import downsampled
 
 SLOPE = 0.2  # of the leaky ReLU
@@ -126,7 +125,7 @@ class GrowingDiscriminator(Growing, ImageDiscriminator):
     A fading network judges x as faded: layers of `depth` count for alpha, the rest is what the coarser network sees in
     the halved picture. Of several pictures the coarser ones, by a convolution of 1 x 1, make half of the features that
     the layers of their resolution begin with. blurred: features are filtered by [1, 2, 1] before they are halved.
-    periodic: what is beyond a border is the other side. group: pictures whose deviation is seen.
+    group: pictures whose deviation is seen.
     """
 
     def __init__(
@@ -137,11 +136,10 @@ class GrowingDiscriminator(Growing, ImageDiscriminator):
         multi_scale: bool = False,
         blurred: bool = False,
         group: int = 4,
-        periodic: bool = False,
     ) -> None:
         super().__init__()
-        self.design, self.multi_scale, self.group, self.periodic = design, multi_scale, group, periodic
-        self.halved = partial(downsampled, periodic=periodic) if blurred else down
+        self.design, self.multi_scale, self.group = design, multi_scale, group
+        self.halved = downsampled if blurred else down
         weights, widths = Weights(random, scale="equalised"), design.widths(n_halvings(design) + 1)[::-1]
         if multi_scale and design.features < 2:
             raise ValueError(f"features={design.features} should be at least 2: half of them are a picture's")
@@ -181,13 +179,13 @@ class GrowingDiscriminator(Growing, ImageDiscriminator):
         h = self._seen(self.depth, levels[0])
         for k in range(self.depth, 0, -1):
             for conv in self.blocks[k - 1].children():
-                h = self._convolved(conv, h)
+                h = F.leaky_relu(conv(h), SLOPE)
             h = self.halved(h)
             if self.multi_scale:
                 h = torch.cat([self._seen(k - 1, levels[self.depth + 1 - k]), h], 1)
             elif self.fading and k == self.depth:
                 h = self.faded(self._seen(k - 1, down(levels[0])), h)
-        h = self._convolved(self.conv, with_deviation(h, self.group))
+        h = F.leaky_relu(self.conv(with_deviation(h, self.group)), SLOPE)
         h = F.leaky_relu(self.whole(h.flatten(1)), SLOPE)
         out = self.psi(h).squeeze(1)
         if self.classes is None:
@@ -200,13 +198,6 @@ class GrowingDiscriminator(Growing, ImageDiscriminator):
         for picture, block in zip(self.pictures[:0:-1], self.blocks[::-1], strict=True):
             found += [picture, *block.children()]
         return [*found, self.pictures[0], self.conv, self.whole, self.psi]
-
-    def _convolved(self, layer: nn.Module, x: Tensor) -> Tensor:
-        if not self.periodic:
-            return F.leaky_relu(layer(x), SLOPE)
-        assert isinstance(layer, Conv)
-        weight, bias = layer.used()
-        return F.leaky_relu(F.conv2d(F.pad(x, [1] * 4, mode="circular"), weight, bias), SLOPE)
 
     def _seen(self, k: int, x: Tensor) -> Tensor:
         h = self.pictures[k](x)

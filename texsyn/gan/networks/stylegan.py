@@ -168,9 +168,10 @@ def stylegan(
 ) -> tuple[AdaptiveGenerator, GrowingDiscriminator]:
     """Both networks; the generator's weights, then the discriminator's, are drawn from `random`.
 
-    periodic: what is made can be tiled, and what is judged is judged as a torus.
+    periodic: what is made can be tiled. It is judged as it is, since crops of a texture do not wrap, and a judge that
+    looked around borders would ask for their seams.
     """
     return (
         AdaptiveGenerator(design, random, mapping_layers=mapping_layers, mixing=mixing, periodic=periodic),
-        GrowingDiscriminator(design, random, blurred=True, group=group, periodic=periodic),
+        GrowingDiscriminator(design, random, blurred=True, group=group),
     )
