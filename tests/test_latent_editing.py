@@ -92,7 +92,7 @@ def by_class() -> ImageModel:
 def test_a_styled_picture_is_that_of_its_styles(model: ImageModel) -> None:
     ws = model.styles(3, seed=5)
     assert ws.shape == (3, 6, 6)
-    torch.testing.assert_close(model.synthesised(ws), model.sample(3, seed=5))
+    torch.testing.assert_close(model.synthesised(ws), model.sample(3, seed=5, noise="same"))
     torch.testing.assert_close(model.made(model.latents(3, seed=5)), model.sample(3, seed=5), atol=1e-6, rtol=1e-6)
 
 
@@ -162,16 +162,29 @@ def test_networks_without_styles_say_so(model: ImageModel) -> None:
     ):
         with pytest.raises(ValueError, match="dcgan has no styles"):
             call()
-    for given in ({"canvas": canvas()}, {"size": Size(16, 32)}):
-        with pytest.raises(ValueError, match="stylegan2 has no canvas, which StyleGAN3 has"):
+    one_size = "a network that was not trained with periodic=true makes one size only"
+    for given, said in (({"canvas": canvas()}, "stylegan2 has no canvas"), ({"size": Size(16, 32)}, one_size)):
+        with pytest.raises(ValueError, match=said):
             model.synthesised(model.styles(1, seed=0), **given)  # type: ignore[arg-type]
+
+
+def test_noise_is_a_pictures_own_or_the_same_for_all(model: ImageModel) -> None:
+    own, same = model.sample(2, seed=5), model.sample(2, seed=5, noise="same")
+    ws, keys = model.styles(2, seed=5), model.keys(2, seed=5)
+    assert torch.equal(own, model.synthesised(ws, keys))
+    assert torch.equal(same, model.synthesised(ws))
+    assert (own - same).abs().max() > 1e-3
+    torch.testing.assert_close(model.many(2, seed=5), own, atol=1e-6, rtol=1e-6)
+    assert torch.equal(model.synthesised(ws.flip(0), keys.flip(0)), own.flip(0))  # noise goes with its key
+    with pytest.raises(ValueError, match="noise='other' should be own or same"):
+        model.sample(1, seed=5, noise="other")
 
 
 def test_a_sheet_of_truncations(by_class: ImageModel) -> None:
     made = truncation_sheet(by_class, 4, (0.0, 1.0), (2, None), label=2)
     assert made.shape == (4, 1, 16, 16)
     for k, (cutoff, psi) in enumerate([(2, 0.0), (2, 1.0), (None, 0.0), (None, 1.0)]):
-        assert torch.equal(made[k], by_class.sample(1, seed=4, label=2, truncation=psi, cutoff=cutoff)[0])
+        assert torch.equal(made[k], by_class.sample(1, seed=4, label=2, truncation=psi, cutoff=cutoff, noise="same")[0])
     with pytest.raises(ValueError, match="truncation is for seeds"):
         truncation_sheet(by_class, Latent(torch.zeros(6, 6)), (0.0, 1.0))
 
@@ -237,8 +250,8 @@ def test_a_sheet_of_mixtures_has_columns_styles_in_the_rows_named(model: ImageMo
     columns, others = model.styles(3, seed=0), model.styles(2, seed=10)
     made = mixing_sheet(model, columns, others, (0, 1)).unflatten(0, (3, 4))
     assert made[0, 0].unique().tolist() == [0.5]
-    assert torch.equal(made[0, 1:], model.sample(3, seed=0))
-    assert torch.equal(made[1:, 0], model.sample(2, seed=10))
+    assert torch.equal(made[0, 1:], model.sample(3, seed=0, noise="same"))
+    assert torch.equal(made[1:, 0], model.sample(2, seed=10, noise="same"))
     wanted = torch.cat([columns[2, :2], others[1, 2:]])
     assert torch.equal(made[2, 3], model.synthesised(wanted[None])[0])
     assert len({one.numpy().tobytes() for one in made.flatten(0, 1)}) == 12
@@ -263,7 +276,7 @@ def test_ways_end_where_they_should(model: ImageModel) -> None:
         frames = list(way(model, [3, 7, 9], 9, space=space))
         assert len(frames) == 9
         for k, seed in ((0, 3), (3, 7), (6, 9)):
-            torch.testing.assert_close(frames[k], model.sample(1, seed=seed)[0], atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(frames[k], model.sample(1, seed=seed, noise="same")[0], atol=1e-6, rtol=1e-6)
     a, b = model.styles(2, seed=7).unbind()
     frames = list(way(model, [7, 8], 4, space="w"))
     assert torch.equal(frames[1], model.synthesised(a.lerp(b, 0.5)[None])[0])
@@ -275,15 +288,15 @@ def test_ways_are_truncated_and_of_one_class_in_z(by_class: ImageModel) -> None:
     how: dict[str, Any] = {"truncation": 0.5, "cutoff": 3}
     for space, label in (("z", 1), ("w", None)):
         frames = list(way(by_class, [1, 5], 2, space=space, **how))
-        wanted = by_class.sample(1, seed=5, label=label, **how)[0]
+        wanted = by_class.sample(1, seed=5, label=label, **how, noise="same")[0]
         torch.testing.assert_close(frames[1], wanted, atol=1e-6, rtol=1e-6)
 
 
 def test_kept_styles_are_passed_as_they_are(model: ImageModel) -> None:
     kept = Latent(model.styles(1, seed=3)[0])
     frames = list(way(model, [kept, 4], 2, space="w", truncation=0.5))
-    assert torch.equal(frames[0], model.sample(1, seed=3)[0])
-    torch.testing.assert_close(frames[1], model.sample(1, seed=4, truncation=0.5)[0])
+    assert torch.equal(frames[0], model.sample(1, seed=3, noise="same")[0])
+    torch.testing.assert_close(frames[1], model.sample(1, seed=4, truncation=0.5, noise="same")[0])
 
 
 def test_ways_that_cannot_be_are_refused_before_the_first_frame(model: ImageModel) -> None:
@@ -416,7 +429,7 @@ def test_directions_that_cannot_be_are_refused(model: ImageModel) -> None:
 @pytest.mark.parametrize(("space", "loss", "steps", "factor"), [("w", "pixels", 150, 1000), ("w+", "pixels", 150, 50)])
 def test_projection_recovers_a_style(space: str, loss: str, steps: int, factor: float, model: ImageModel) -> None:
     """The mean squared error falls by the factor from that of the mean style."""
-    target = model.sample(1, seed=77)[0]
+    target = model.sample(1, seed=77, noise="same")[0]
     found = project(model, target, space=space, steps=steps, loss=loss)
     begun = torch.cat(list(model.mapped(10_000, seed=0))).mean(0).expand(1, 6, 6)
     far = (model.synthesised(begun)[0] - target).square().mean()
@@ -432,16 +445,16 @@ def test_projection_recovers_a_style(space: str, loss: str, steps: int, factor: 
 
 
 def test_projection_by_patches_improves(model: ImageModel) -> None:
-    target = model.sample(1, seed=78)[0]
+    target = model.sample(1, seed=78, noise="same")[0]
     found = project(model, target, steps=20, rate=0.2, loss="patches")
     assert found.losses[-1] < found.losses[0] / 2
 
 
 def test_projection_by_features_improves(model: ImageModel) -> None:
-    target = model.sample(1, seed=79)
+    target = model.sample(1, seed=79, noise="same")
     distance = feature_distance(target, random_vgg())
     assert float(distance(target)) == pytest.approx(0, abs=1e-8)
-    assert float(distance(model.sample(1, seed=80))) > 0.01
+    assert float(distance(model.sample(1, seed=80, noise="same"))) > 0.01
     assert float(distance(0.9 * target)) < float(distance(0.5 * target))
     large = torch.rand(1, 3, 280, 300, generator=stream())
     assert feature_distance(large, random_vgg())(large) == 0
@@ -461,7 +474,7 @@ def random_vgg() -> VGG19:
 
 
 def test_a_projection_is_a_function_of_its_seed(model: ImageModel) -> None:
-    target = model.sample(1, seed=81)[0]
+    target = model.sample(1, seed=81, noise="same")[0]
     one, again, other = (project(model, target, steps=5, loss="pixels", seed=seed) for seed in (0, 0, 1))
     assert torch.equal(one.ws, again.ws)
     assert one.losses == again.losses
@@ -469,7 +482,7 @@ def test_a_projection_is_a_function_of_its_seed(model: ImageModel) -> None:
 
 
 def test_a_projection_begins_from_its_class(by_class: ImageModel) -> None:
-    target = by_class.sample(1, seed=1)[0]
+    target = by_class.sample(1, seed=1, noise="same")[0]
     for label in (None, 2):
         found = project(by_class, target, steps=1, rate=0.0, noise=0.0, loss="pixels", label=label)
         mean = torch.cat(list(by_class.mapped(10_000, seed=0, label=label))).mean(0)
@@ -479,7 +492,7 @@ def test_a_projection_begins_from_its_class(by_class: ImageModel) -> None:
 def test_features_are_taken_where_there_are_weights(
     model: ImageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    target = model.sample(1, seed=0)[0]
+    target = model.sample(1, seed=0, noise="same")[0]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv("TEXSYN_WEIGHTS", raising=False)
     assert distance_of(target)[0] == "pixels"
