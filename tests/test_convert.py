@@ -372,9 +372,12 @@ def test_networks_that_are_something_else(tmp_path: Path) -> None:
         (good | {"synthesis.b8.resample_filter": torch.ones(4, 4)}, "another filter than .1, 3, 3, 1."),
         ({k.replace("b16", "b32"): t for k, t in good.items()}, "has no resolutions 4, 8, 16 and so on"),
         ({"synthesis.b4.const": const}, "has no resolutions 4, 8, 16"),
+        ({k: t for k, t in good.items() if "mapping.fc" not in k}, "has a mapping of 0 layers, where 1 to 64"),
+        (good | {f"mapping.fc{i}.{one}": torch.zeros(10, 10) for i in range(2, 70) for one in ("weight", "bias")},
+         "has a mapping of 70 layers"),
         ({"weight": const}, "holds tensors, but none that a StyleGAN2 or StyleGAN3 of a known layout has"),
     ):  # fmt: skip
-        save_file({k: t.contiguous() for k, t in state.items()}, tmp_path / "it.safetensors")
+        save_file({k: t.clone() for k, t in state.items()}, tmp_path / "it.safetensors")
         refused(tmp_path / "it.safetensors", said)
         if "no finite" not in said:
             path = written(tmp_path / "it.pkl", Official({"G_ema": modules(state, "Generator")}).bytes())
@@ -388,6 +391,7 @@ def test_stylegan3_that_is_something_else(tmp_path: Path) -> None:
         (good | {up: good[up] * 1.001}, "filters by synthesis.L3_36_8.up_filter, which no known configuration"),
         (good | {up: good[up][1:]}, "filters by synthesis.L3_36_8.up_filter"),
         (good | {"synthesis.input.transform": torch.eye(3).flip(0)}, "has a canvas that is moved or turned"),
+        ({k.replace("L2_36", "L2_52"): t for k, t in good.items()}, "has no layer synthesis.L2_36_8, which a"),
         (without(good, "synthesis.L14_32_3.weight"), "has 14 layers, where"),
         (good | {"synthesis.L0_36_8.skip": torch.zeros(1)}, "holds 'synthesis.L0_36_8.skip', which no network"),
         (good | {"synthesis.L9_52_7.bias": torch.zeros(9)}, r"is \(9,\), where \(7,\) is needed"),

@@ -81,6 +81,8 @@ def convert(
          "channels": config.channels, "classes": config.n_classes, "parameters": made, "discriminator": judged,
          "bytes": n_bytes}
     )  # fmt: skip
+    if layout == "rosinality" and config.clamp:
+        talk.say(f"{output}: the model is clamped at {config.clamp:g}, which networks of that layout are not")
     kept = "" if judged is None else f", its discriminator {judged:,}"
     classes = f", {config.n_classes} classes" if config.n_classes else ""
     talk.say(

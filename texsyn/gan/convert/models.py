@@ -115,8 +115,9 @@ def renamed(model: ImageModel, layout: str) -> tuple[dict[str, Tensor], dict[str
     """A model's tensors under the names of a layout, and what else a reader has to know, by name.
 
     "official": G_ema.NAME and D.NAME as the state dicts of released code have them; "rosinality": g_ema.NAME, d.NAME
-    and latent_avg. Buffers that can be derived, such as filters, are left out: load with strict=False. InputError for a
-    model that the layout has no names for; ValueError for an unknown layout.
+    and latent_avg; that code does not clamp. Buffers that follow from the rest are left out, but for StyleGAN3's
+    filters: load with strict=False. InputError for a model that the layout has no names for; ValueError for an unknown
+    layout.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")

@@ -13,6 +13,8 @@ from texsyn.gan.networks.resampling import FILTER
 from texsyn.images import InputError
 from texsyn.images.picture import printable
 
+MAX_LAYERS = 64  # of a mapping; published ones have 2 or 8
+
 Names = dict[str, str]
 
 #: of an architecture in our table, and tensors under our names
@@ -28,6 +30,16 @@ def both(ours: str, theirs: str) -> Names:
 def count(names: Collection[str], pattern: str) -> int:
     """How many of the names are such."""
     return sum(re.fullmatch(pattern, name) is not None for name in names)
+
+
+def latent_of(tensors: Mapping[str, Tensor], n_layers: int, n_classes: int) -> int:
+    """The length of styles, and of latents, of a mapping with our names. InputError where those differ."""
+    if not 1 <= n_layers <= MAX_LAYERS:
+        raise InputError(f"has a mapping of {n_layers} layers, where 1 to {MAX_LAYERS} are read here")
+    latent, n_in = shape_of(tensors, "mapping.layers.0.weight", 2)
+    if n_in != latent * (2 if n_classes else 1):
+        raise InputError(f"maps {n_in} numbers to styles of {latent}; latents as long as styles are read here")
+    return latent
 
 
 def taken(found: Mapping[str, Tensor], names: Names, passed: Collection[str] = ()) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from texsyn.gan.architectures import GanConfig
-from texsyn.gan.convert.names import Names, Read, Settings, both, count, shape_of, taken
+from texsyn.gan.convert.names import Names, Read, Settings, both, count, latent_of, shape_of, taken
 from texsyn.gan.convert.pickles import Network
 from texsyn.images import InputError
 from texsyn.images.picture import printable
@@ -111,10 +111,8 @@ def read_discriminator(network: Network) -> Read:
 
 def settings_of(tensors: Mapping[str, Tensor], made: Made) -> Settings:
     """Those of a generator whose tensors have our names."""
-    latent, n_in = shape_of(tensors, "mapping.layers.0.weight", 2)
     n_classes = shape_of(tensors, "mapping.embed.weight", 2)[1] if made.conditional else 0
-    if n_in != latent * (1 + made.conditional):
-        raise InputError(f"maps {n_in} numbers to styles of {latent}; latents as long as styles are read here")
+    latent = latent_of(tensors, made.mapping_layers, n_classes)
     channels, *_ = shape_of(tensors, "pictures.0.conv.weight", 4)
     widths = [shape_of(tensors, f"layers.{2 * k}.conv.weight", 4)[0] for k in reversed(range(made.depths))]
     return _shared(widths, made, channels, n_classes) | {"latent": latent, "mapping_layers": made.mapping_layers}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from texsyn.gan.architectures import GanConfig
 from texsyn.gan.convert import stylegan2
-from texsyn.gan.convert.names import Names, Read, Settings, both, count, shape_of, taken
+from texsyn.gan.convert.names import Names, Read, Settings, both, count, latent_of, shape_of, taken
 from texsyn.gan.convert.pickles import Network
 from texsyn.gan.convert.stylegan2 import CLAMP, clamp_of, mapping_names
 from texsyn.gan.networks.filters import TAPS, lowpass, radial_lowpass
@@ -86,17 +86,15 @@ def read_generator(network: Network) -> Read:
         raise InputError("has a canvas that is moved or turned")
     if network.attributes and clamp_of(network) != CLAMP:
         raise InputError(f"is clamped at {clamp_of(network):g}, where a StyleGAN3 that is read here is at {CLAMP:g}")
-    latent, n_in = shape_of(tensors, "mapping.layers.0.weight", 2)
-    if n_in != latent * (1 + conditional):
-        raise InputError(f"maps {n_in} numbers to styles of {latent}; latents as long as styles are read here")
+    n_classes = shape_of(tensors, "mapping.embed.weight", 2)[1] if conditional else 0
     rotation = shape_of(tensors, "layers.0.conv.weight", 4)[-1] == 1
     times = 2 if rotation else 1  # the generator's channels are so many times the design's
     features, limit = widths[-2], max(widths[:-1])
     if features % times or limit % times:
         raise InputError(f"has {features} channels next to the picture and at most {limit}, of which half are none")
     settings: Settings = {
-        "channels": widths[-1], "height": sizes[-1], "width": sizes[-1], "latent": latent, "mapping_layers": n,
-        "n_classes": shape_of(tensors, "mapping.embed.weight", 2)[1] if conditional else 0, "rotation": rotation,
+        "channels": widths[-1], "height": sizes[-1], "width": sizes[-1], "mapping_layers": n,
+        "latent": latent_of(tensors, n, n_classes), "n_classes": n_classes, "rotation": rotation,
         "features": features // times, "max_features": limit // times,
     }  # fmt: skip
     return settings, tensors | {"seen": torch.tensor(SEEN)}
@@ -128,7 +126,10 @@ def _layer_names(generator: AliasFreeGenerator) -> list[str]:
 
 
 def require_same(generator: AliasFreeGenerator, network: Network) -> None:
-    """InputError unless the file's filters are those of our network, layer by layer."""
+    """InputError unless the file's layers have the sides of ours, and its filters are ours too."""
+    for name in _layer_names(generator):
+        if f"{name}.weight" not in network.tensors:
+            raise InputError(f"has no layer {name}, which a StyleGAN3 of that size has")
     for name, ours in derived(generator).items():
         theirs = network.tensors.get(name, ours)
         if theirs.shape != ours.shape or not bool((theirs - ours).abs().max() <= NEAR * ours.abs().max()):
