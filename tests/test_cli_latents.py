@@ -69,9 +69,10 @@ def pixels(path: str) -> np.ndarray:
     return load(path).pixels[:, :, 0]
 
 
-def shown(model: ImageModel, ws: torch.Tensor) -> np.ndarray:
-    """The 8-bit pixels of styles (n_styles, latent)."""
-    return model.picture(model.synthesised(ws[None])[0]).pixels[:, :, 0]
+def shown(model: ImageModel, ws: torch.Tensor, *, noise: int | None = None) -> np.ndarray:
+    """The 8-bit pixels of styles (n_styles, latent), with the noise of a seed, or of all."""
+    keys = None if noise is None else model.keys(1, seed=noise)
+    return model.picture(model.synthesised(ws[None], keys)[0]).pixels[:, :, 0]
 
 
 def cells(path: str, n_rows: int, n_columns: int, times: int = 2) -> np.ndarray:
@@ -89,12 +90,14 @@ def test_sample_truncates(run: Run, f: ImageModel) -> None:
     code, _, err = run("sample", "f.texsyn", "--seed", 4, "--truncation", 0.5, "--cutoff", 2, "-o", "a.png")
     assert (code, err.count("\n")) == (0, 1)
     wanted = f.styles(1, seed=4, truncation=0.5, cutoff=2)[0]
-    assert np.array_equal(pixels("a.png"), shown(f, wanted))
+    assert np.array_equal(pixels("a.png"), shown(f, wanted, noise=4))
     recipe = read_recipe("a.png")
     assert recipe is not None
     assert recipe["settings"] == {"truncation": 0.5, "cutoff": 2}
+    assert run("sample", "f.texsyn", "--seed", 4, "--truncation", 0.5, "--noise", "same", "-o", "s.png")[0] == 0
+    assert np.array_equal(pixels("s.png"), shown(f, f.styles(1, seed=4, truncation=0.5)[0]))
     assert run("sample", "f.texsyn", "--seed", 4, "--truncation", 0, "--centre", "all", "-o", "b.png")[0] == 0
-    assert np.array_equal(pixels("b.png"), shown(f, f.styled.average.expand(6, 6)))
+    assert np.array_equal(pixels("b.png"), shown(f, f.styled.average.expand(6, 6), noise=4))
 
 
 def test_sample_of_several_truncations_is_a_sheet(run: Run, f: ImageModel) -> None:
@@ -103,7 +106,8 @@ def test_sample_of_several_truncations_is_a_sheet(run: Run, f: ImageModel) -> No
     found = cells("a.png", 2, 3)
     for i, seed in enumerate((4, 5)):
         for j, psi in enumerate((0.0, 1.0, -0.5)):
-            assert np.array_equal(found[i, j], shown(f, f.styles(1, seed=seed, label=1, truncation=psi)[0]))
+            ws = f.styles(1, seed=seed, label=1, truncation=psi)[0]
+            assert np.array_equal(found[i, j], shown(f, ws, noise=seed))
 
 
 def test_sample_takes_kept_styles_and_moves_them(run: Run, f: ImageModel) -> None:
@@ -120,7 +124,12 @@ def test_sample_takes_kept_styles_and_moves_them(run: Run, f: ImageModel) -> Non
     assert run("sample", "f.texsyn", "--seed", "b.st", "-o", "c.png")[0] == 0
     assert np.array_equal(pixels("c.png"), pixels("b.png"))
     assert run("sample", "f.texsyn", "--seed", 42, "--direction", "ways.safetensors:1", "-o", "e.png")[0] == 0
-    assert np.array_equal(pixels("e.png"), shown(f, ways.moved(f.styles(1, seed=42)[0], 1, 1.0)))
+    assert np.array_equal(pixels("e.png"), shown(f, ways.moved(f.styles(1, seed=42)[0], 1, 1.0), noise=42))
+    assert run("sample", "f.texsyn", "--seed", 9, "--latent", "own.st", "-o", "g.png")[0] == 0  # with its noise
+    assert run("sample", "f.texsyn", "--seed", "own.st", "-o", "h.png")[0] == 0
+    assert np.array_equal(pixels("h.png"), pixels("g.png"))
+    assert run("sample", "f.texsyn", "--seed", "own.st", "--noise", "same", "-o", "i.png")[0] == 0
+    assert not np.array_equal(pixels("i.png"), pixels("g.png"))
 
 
 def test_sample_moves_the_canvas_of_stylegan3_and_shows_more_of_it(run: Run) -> None:
@@ -369,7 +378,7 @@ def test_models_of_floats_keep_their_range(run: Run) -> None:
     ws = mixed(model.styles(1, seed=2)[0], model.styles(1, seed=1)[0], (0, 1, 2))
     wanted = model.synthesised(ws[None])[0, 0].numpy() * 5 - 2
     assert np.allclose(load("x.tif").pixels[:, :, 0], wanted, atol=1e-6)
-    assert run("sample", "floats.texsyn", "--seed", 1, "-o", "target.tif")[0] == 0
+    assert run("sample", "floats.texsyn", "--seed", 1, "--noise", "same", "-o", "target.tif")[0] == 0
     args = ("--steps", 60, "--loss", "pixels", "-o", "y.tif", "--json")
     code, out, _ = run("project", "floats.texsyn", "target.tif", *args)
     assert code == 0

@@ -38,10 +38,14 @@ SAMPLES = 10_000  # styles that principal directions are taken of
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """Styles ws (n_styles, latent) of one picture; about: where they come from, JSON-able. A thing that is kept."""
+    """Styles ws (n_styles, latent) of one picture; about: where they come from, JSON-able. A thing that is kept.
+
+    noise: what the picture's own noise is a function of (see ImageModel.keys), None where it has that of all.
+    """
 
     ws: Tensor
     about: dict[str, Any] = field(default_factory=dict)
+    noise: int | None = None
 
 
 Code = int | Latent  #: a picture of a model: the one of a seed, or of styles that were kept
@@ -366,20 +370,26 @@ def _origin(model: ImageModel) -> dict[str, Any]:
 # ---- files
 
 
-def save_latent(path: str | Path, model: ImageModel, ws: Tensor, *, how: str, overwrite: bool = False) -> None:
+def save_latent(
+    path: str | Path, model: ImageModel, ws: Tensor, *, how: str, noise: int | None = None, overwrite: bool = False
+) -> None:
     """Keep styles ws (n_styles, latent) of a model's picture in a safetensors file; how: in words, what made them.
 
+    noise: see Latent.
     ValueError for other shapes and values that are not finite; OutputError and OutputExists as for pictures.
     """
     model.styled.require_styles(ws[None])
-    about = {"format": LATENT, "how": how} | _origin(model)
+    about = {"format": LATENT, "how": how} | ({} if noise is None else {"noise": noise}) | _origin(model)
     _write(path, {"ws": ws}, about, overwrite)
 
 
 def load_latent(path: str | Path) -> Latent:
     """What save_latent wrote. InputError for anything else."""
     tensors, about = _read(path, LATENT, {"ws": 2})
-    return Latent(tensors["ws"], about)
+    noise = about.pop("noise", None)
+    if noise is not None and (type(noise) is not int or not -(2**63) <= noise < 2**63):
+        raise InputError(f"{Path(path).name}: its noise should be a whole number of 64 bits")
+    return Latent(tensors["ws"], about, noise)
 
 
 def save_directions(path: str | Path, directions: Directions, *, overwrite: bool = False) -> None:

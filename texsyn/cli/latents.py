@@ -392,9 +392,12 @@ def sample_images(
             assert isinstance(code, int)
             return model.sample(1, seed=code, label=number, truncation=psi)
         ws = moved(styles_of(model, [code], label=number, truncation=psi, **how))
+        own = int(model.keys(1, seed=code)) if isinstance(code, int) else code.noise
+        own = None if noise == "same" else own
         if kept is not None:
-            save_latent(kept, model, ws[0], how=words("sample", settings | {"seed": seed}), overwrite=overwrite)
-        keys = model.keys(1, seed=code) if isinstance(code, int) and noise != "same" else None
+            how_made = words("sample", settings | {"seed": seed})
+            save_latent(kept, model, ws[0], how=how_made, noise=own, overwrite=overwrite)
+        keys = None if own is None else torch.tensor([own])
         return model.ranged(model.synthesised(ws, keys, canvas=canvas, size=size))
 
     if sheet:
