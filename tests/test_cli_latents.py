@@ -383,3 +383,6 @@ def test_models_of_floats_keep_their_range(run: Run) -> None:
     code, out, _ = run("project", "floats.texsyn", "target.tif", *args)
     assert code == 0
     assert json.loads(out)["psnr"] > 40  # of values in [0, 1], so the range was taken away
+    assert run("sample", "floats.texsyn", "--seed", 1, "--noise", "same", "--grid", "-o", "sheet.png")[0] == 0
+    found, wanted = cells("sheet.png", 1, 1)[0, 0], model.synthesised(model.styles(1, seed=1))[0, 0].numpy()
+    assert np.abs(found / 255 - wanted).max() < 0.003  # of a sheet, 8 bits from the least value to the greatest

@@ -280,6 +280,8 @@ def test_ways_end_where_they_should(model: ImageModel) -> None:
     a, b = model.styles(2, seed=7).unbind()
     frames = list(way(model, [7, 8], 4, space="w"))
     assert torch.equal(frames[1], model.synthesised(a.lerp(b, 0.5)[None])[0])
+    thirds = list(way(model, [7, 8, 3], 6, space="w"))
+    assert torch.equal(thirds[1], frames[1])  # from the first to the second
     between = slerp(model.latents(1, seed=7), model.latents(1, seed=8), 0.5)
     assert torch.equal(list(way(model, [7, 8], 4))[1], model.synthesised(model.styles_of(between))[0])
 
@@ -442,6 +444,20 @@ def test_projection_recovers_a_style(space: str, loss: str, steps: int, factor: 
     if space == "w":
         torch.testing.assert_close(found.ws, model.styles(1, seed=77)[0], atol=0.02, rtol=0)
     assert found.loss == loss
+
+
+def test_decibels() -> None:
+    assert psnr(torch.zeros(1, 4, 4), torch.full((1, 4, 4), 0.1)) == pytest.approx(20)
+    assert psnr(torch.ones(2), torch.ones(2)) == math.inf
+
+
+def test_patches_have_no_places_and_coarse_pixels_do() -> None:
+    stripes = torch.tensor([0.25, 0.75]).repeat(8).expand(1, 16, 16)
+    _, far = distance_of(stripes, "patches")
+    flat = far(torch.full((1, 1, 16, 16), 0.5))  # of equal means everywhere
+    moved = far(stripes.roll(1, 2)[None])  # the same patches, and the same means
+    lighter = far(stripes[None] + 0.2)
+    assert moved < 0.1 * flat < 0.1 * lighter
 
 
 def test_projection_by_patches_improves(model: ImageModel) -> None:
