@@ -212,3 +212,6 @@ def test_what_is_wrong_is_said() -> None:
     make = of_constant(generator, generator.styles(generator.draw(1, stream())))
     with pytest.raises(ValueError, match="a constant can be moved, not turned"):
         make(0, canvas(turn=0.1))
+    alike = stylegan2(DESIGN, stream(), periodic=True, stationary=True)[0]
+    with pytest.raises(ValueError, match="generator=StyleGenerator has neither a canvas nor a constant that moves"):
+        equivariance(alike, n=1)

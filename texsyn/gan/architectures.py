@@ -53,6 +53,7 @@ class GanConfig:
     stationary: bool = False  #: textures whose places differ by their noise alone
     folded: bool = False  #: resampling and convolution in one kernel: fewer passes, more products
     rotation: bool = False  #: pictures turn with their latents' canvas, not only move
+    layers: int = 14  #: of StyleGAN3's generator
     # what is minimised
     loss: str = "non-saturating"
     penalty: str = "none"
@@ -107,8 +108,8 @@ class GanConfig:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(known)}")
         for name in (
-            "mapping_layers", "group", "path_lazy", "lazy", "critic_turns", "batch", "pieces", "images", "max_atoms",
-            "ascent", "ada_images",
+            "mapping_layers", "layers", "group", "path_lazy", "lazy", "critic_turns", "batch", "pieces", "images",
+            "max_atoms", "ascent", "ada_images",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} should be at least 1")
@@ -377,8 +378,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         "pictures move, or turn too (rotation), with a canvas, as nothing aliases (Karras and others 2021)",
         _STYLE | {"features": 32, "max_features": 512, "mapping_layers": 2, "weight": 32.8, "rate": 2.5e-3,
                   "critic_rate": 2e-3, "mixing": 0.0},
-        _SMALL_STYLE | {"critic_rate": 2e-3},
-        options=("mapping_layers", "group", "residual", "periodic", "rotation", "clamp"),
+        # 6 layers have fit 16 digits to an error of 0.14 after 200 steps, 14 to 0.27
+        _SMALL_STYLE | {"critic_rate": 2e-3, "layers": 6},
+        options=("mapping_layers", "layers", "group", "residual", "periodic", "rotation", "clamp"),
         styled=True,
         freezes=True,
     ),

@@ -1,9 +1,9 @@
 """Whether a generator's pictures move and turn with its canvas: EQ-T and EQ-R, peak signal-to-noise ratios in dB.
 
-Karras and others 2021, "Alias-free generative adversarial networks", section 2.2 and appendix E. The picture of a moved
-canvas is held against the moved picture of the canvas, over all places that both show, and likewise turned; squared
-differences are pooled over pictures, places and channels, and the peak is the span of values, 2. In the paper's table
-there are 16 to 25 dB of EQ-T before its filtered leaky ReLUs, 63 in configuration T, and 40 dB of EQ-R in R.
+Karras and others 2021, "Alias-free generative adversarial networks", appendix E. The picture of a moved canvas is held
+against the moved picture of the canvas, over all places that both show, and likewise turned; squared differences are
+pooled over pictures, places and channels, and the peak is the span of values, 2. In the paper's table there are 16 to
+25 dB of EQ-T before its filtered leaky ReLUs, 63 in configuration T, and 40 dB of EQ-R in R.
 
 Moves are uniform up to an eighth of either side, of whole pixels, or not (fractional); turns are uniform. A departure:
 to move by parts of a pixel, or to turn, means to interpolate, and here both pictures go through the same low-pass
@@ -89,7 +89,7 @@ def of_constant(generator: StyledGenerator, ws: Tensor) -> Make:
     The constant is taken for one period of waves, which all move alike: the only reading by which it has values between
     its few places, and the kindest to periodic networks. Noise stays where it is. ValueError for another generator.
     """
-    if not isinstance(generator, StyleGenerator):
+    if not isinstance(generator, StyleGenerator) or generator.start[0].numel() == 1:
         raise ValueError(f"generator={type(generator).__name__} has neither a canvas nor a constant that moves")
     moved, side = copy.deepcopy(generator), min(generator.design.height, generator.design.width)
 

@@ -333,6 +333,7 @@ def stylegan3(
     *,
     mapping_layers: int = 2,
     rotation: bool = False,
+    layers: int = 14,
     group: int = 4,
     residual: bool = True,
     periodic: bool = False,
@@ -340,13 +341,16 @@ def stylegan3(
 ) -> tuple[AliasFreeGenerator, StyleDiscriminator]:
     """Both networks; the generator's weights, then the discriminator's, are drawn from `random`.
 
-    rotation: configuration R, whose generator has twice the design's features and max_features. clamp is the
-    discriminator's; the generator cuts to +-256 always.
+    rotation: configuration R, whose generator has twice the design's features and max_features. periodic: what is made
+    can be tiled; it is judged as it is, since crops of a texture do not wrap. clamp is the discriminator's; the
+    generator cuts to +-256 always.
     """
     made = design
     if rotation:
         made = dataclasses.replace(design, features=2 * design.features, max_features=2 * design.max_features)
     return (
-        AliasFreeGenerator(made, random, mapping_layers=mapping_layers, rotation=rotation, periodic=periodic),
-        StyleDiscriminator(design, random, group=group, residual=residual, periodic=periodic, clamp=clamp),
+        AliasFreeGenerator(
+            made, random, mapping_layers=mapping_layers, rotation=rotation, periodic=periodic, n_layers=layers
+        ),
+        StyleDiscriminator(design, random, group=group, residual=residual, clamp=clamp),
     )
