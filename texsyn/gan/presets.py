@@ -51,7 +51,7 @@ class Preset:
             "weight": gamma, "average": KIMG * (self.average or batch * 10 / 32), "ramp": self.ramp,
             "mapping_layers": self.mapping_layers, "path_weight": 2.0 if self.paths else 0.0,
             "mixing": 0.9 if self.paths else 0.0, "residual": self.residual, "augment": self.augment,
-            "images": KIMG * self.images,
+            "images": KIMG * self.images, "layers": 14,
         }  # fmt: skip
         if self.rotation:
             found |= {"rotation": True, "judged_blur": 10.0, "judged_blur_images": KIMG * 200 * batch // 32}
