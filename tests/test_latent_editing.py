@@ -230,7 +230,7 @@ def test_rows_that_there_are_not_are_refused(text: str, sentence: str, model: Im
 
 
 def test_stylegan3_divides_its_rows_by_its_first_side() -> None:
-    small, large = (model_of("stylegan3", side=side) for side in (32, 64))
+    small, large = (model_of("stylegan3", side=side, layers=14) for side in (32, 64))
     assert rows_named(small, "coarse") == tuple(range(16))  # from 16 to 32
     sides = large.styled.sides()
     assert {sides[row] for row in rows_named(large, "coarse")} == {16, 32}
