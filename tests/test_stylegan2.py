@@ -259,9 +259,8 @@ def along(value: Callable[[], Tensor], parameters: list[Tensor], h: float = 1e-6
     return exact, (ends[0] - ends[1]) / (2 * h)
 
 
-@pytest.mark.parametrize("periodic", [False, True])
-def test_r1_teaches_what_finite_differences_say(periodic: bool) -> None:
-    _, discriminator, _, labels = pair_of(small(1, 8, 16, 2), periodic=periodic)
+def test_r1_teaches_what_finite_differences_say() -> None:
+    _, discriminator, _, labels = pair_of(small(1, 8, 16, 2))
     discriminator.double()
     x = pictures(1, 8, 16).double()
     exact, measured = along(lambda: r1(lambda t: discriminator(t, labels), x), list(discriminator.parameters()))
@@ -402,16 +401,43 @@ def test_a_periodic_generator_makes_tiles(periodic: bool) -> None:
     assert (difference < 1e-4) == periodic
 
 
-@pytest.mark.parametrize("periodic", [False, True])
-def test_a_periodic_discriminator_sees_a_torus(periodic: bool) -> None:
-    _, discriminator, *_ = pair_of(small(), periodic=periodic)
-    seen: list[Tensor] = []
-    discriminator.whole.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].view(6, 8, 6, 10)))
-    x = pictures()
-    discriminator(x)
-    discriminator(x.roll((4, 8), (2, 3)))
-    difference = (seen[1] - seen[0].roll((1, 2), (2, 3))).abs().max()
-    assert (difference < 1e-5) == periodic
+def test_larger_pictures_of_a_periodic_network_repeat_and_tile() -> None:
+    generator, *_ = pair_of(small(), periodic=True)
+    generator.eval()
+    ws, one = generator.styles(generator.draw(6, stream(9))), (24, 40)
+    once = generator.synthesise(ws)
+    large = generator.synthesise(ws, shape=(48, 120))
+    torch.testing.assert_close(large, once.repeat(1, 1, 2, 3), atol=1e-4, rtol=1e-4)  # the buffer's noise repeats too
+    keys = keys_of(torch.arange(6.0)[:, None])
+    noisy = generator.synthesise(ws, keys, shape=(48, 120))
+    assert (noisy[:, :, :24, :40] - noisy[:, :, 24:, :40]).abs().max() > 1e-2
+    torch.testing.assert_close(generator.synthesise(ws, keys, shape=one), generator.synthesise(ws, keys))
+    with pytest.raises(ValueError, match=r"shape=\(48, 100\): height and width should be multiples of 24 and 40"):
+        generator.synthesise(ws, shape=(48, 100))
+    with pytest.raises(ValueError, match="was not trained with periodic=true makes one size only"):
+        pair_of(small())[0].synthesise(ws, shape=(48, 80))
+
+
+def test_places_of_a_stationary_network_differ_by_their_noise_alone() -> None:
+    generator, _ = stylegan2(small(), stream(), mapping_layers=2, periodic=True, stationary=True)
+    assert generator.start.shape == (8, 1, 1)
+    generator.eval()
+    ws = generator.styles(generator.draw(3, stream(9)))
+    flat = generator.synthesise(ws)  # strengths are 0 at first
+    torch.testing.assert_close(flat, flat[:, :, :1, :1].expand_as(flat))
+    for layer in generator.layers:
+        nn.init.ones_(layer.strength)  # type: ignore[arg-type]
+    keys = keys_of(torch.arange(3.0)[:, None])
+    made = generator.synthesise(ws, keys)
+    assert made.var((2, 3)).min() > 1e-4
+    large = generator.synthesise(ws, keys, shape=(64, 8))  # 8 pixels are a place of the constant
+    assert large.shape == (3, 3, 64, 8)
+    halves = generator.synthesise(ws, keys, shape=(640, 320)).unflatten(2, (2, 320)).mean((3, 4))  # of one law
+    torch.testing.assert_close(halves[:, :, 0], halves[:, :, 1], atol=0.1, rtol=0)
+    with pytest.raises(ValueError, match=r"shape=\(60, 8\): height and width should be multiples of 8 and 8"):
+        generator.synthesise(ws, shape=(60, 8))
+    with pytest.raises(ValueError, match="stationary=True needs periodic=True"):
+        stylegan2(small(), stream(), stationary=True)
 
 
 @pytest.mark.parametrize("periodic", [False, True])

@@ -4,11 +4,11 @@ Karras and others 2020, "Analyzing and improving the image quality of StyleGAN",
 residual discriminator, and resampling by [1, 3, 3, 1]. Its 1024 pixels: features 32, max_features and latent 512.
 Depth k is the coarsest resolution doubled k times. Layers have equal learning rates, those of a mapping a hundredth.
 
-periodic: what is made can be tiled, and what is judged is judged as a torus. stationary: the constant is the same at
-all places, so that they differ by their noise alone: such a texture has no places to remember, and any size. folded:
-see resampling. clamp: what layers and pictures are cut to, +-256 in networks that were trained in half precision; 0 for
-not. Classes reach either network by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as
-released code does.
+periodic: what is made can be tiled. It is judged with borders, as crops of a texture have them. stationary: the constant
+is the same at all places, so that they differ by their noise alone, as those of a texture do. folded: see resampling.
+clamp: what layers and pictures are cut to, +-256 in networks that were trained in half precision; 0 for not. Classes
+reach either network by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as released code
+does.
 """
 
 from __future__ import annotations
@@ -113,21 +113,17 @@ class Halving(nn.Module):
     residual: plus one of 1 x 1 beside them, over sqrt 2.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, weights: Weights, *, residual: bool, periodic: bool, folded: bool, clamp: float
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, weights: Weights, *, residual: bool, folded: bool, clamp: float) -> None:
         super().__init__()
-        self.periodic, self.clamp = periodic, clamp
-        self.to_same = partial(conv, periodic=periodic)
-        self.to_half = partial(conv_down, periodic=periodic, folded=folded)
+        self.to_half, self.clamp = partial(conv_down, folded=folded), clamp
         self.first, self.second = weights.conv(n_in, n_in), weights.conv(n_in, n_out)
         self.skip = weights.conv(n_in, n_out, 1, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = _convolved(_convolved(x, self.first, self.to_same, self.clamp), self.second, self.to_half, self.clamp)
+        h = _convolved(_convolved(x, self.first, conv, self.clamp), self.second, self.to_half, self.clamp)
         if self.skip is None:
             return h
-        return (h + self.skip(downsampled(x, periodic=self.periodic))) / math.sqrt(2)
+        return (h + self.skip(downsampled(x))) / math.sqrt(2)
 
 
 # ---- networks
@@ -211,20 +207,16 @@ class StyleDiscriminator(ImageDiscriminator):
         mapping_layers: int = 8,
         group: int = 4,
         residual: bool = True,
-        periodic: bool = False,
         folded: bool = False,
         clamp: float = 0.0,
     ) -> None:
         super().__init__()
-        self.design, self.by, self.group, self.clamp = design, partial(conv, periodic=periodic), group, clamp
+        self.design, self.group, self.clamp = design, group, clamp
         weights, widths = Weights(random, scale="equalised"), design.widths(n_halvings(design) + 1)
         self.picture = weights.conv(design.channels, widths[0], 1)
         #: from the picture on
         self.blocks = nn.ModuleList(
-            [
-                Halving(*one, weights, residual=residual, periodic=periodic, folded=folded, clamp=clamp)
-                for one in pairwise(widths)
-            ]
+            [Halving(*one, weights, residual=residual, folded=folded, clamp=clamp) for one in pairwise(widths)]
         )
         n = widths[-1]
         self.conv = weights.conv(n + 1, n)
@@ -234,12 +226,12 @@ class StyleDiscriminator(ImageDiscriminator):
 
     def forward(self, shown: Shown, labels: Tensor | None = None) -> Tensor:
         assert isinstance(shown, Tensor)
-        x = _convolved(shown, self.picture, self.by, self.clamp)
+        x = _convolved(shown, self.picture, conv, self.clamp)
         for block in self.blocks:
             x = block(x)
         with torch.autocast(x.device.type, enabled=False):  # few places, and the deviation is of small differences
             x = with_deviation(x.to(self.psi.weight), self.group)
-            x = _convolved(x, self.conv, self.by, self.clamp)
+            x = _convolved(x, self.conv, conv, self.clamp)
             h = self.psi(F.leaky_relu(self.whole(x.flatten(1)), 0.2) * math.sqrt(2))
             if self.mapping is None:
                 return h.squeeze(1)
@@ -271,7 +263,5 @@ def stylegan2(
     made: dict[str, Any] = {"mapping_layers": mapping_layers, "mixing": mixing, "stationary": stationary}
     return (
         StyleGenerator(design, random, periodic=periodic, folded=folded, clamp=clamp, **made),
-        StyleDiscriminator(
-            design, random, group=group, residual=residual, periodic=periodic, folded=folded, clamp=clamp
-        ),
+        StyleDiscriminator(design, random, group=group, residual=residual, folded=folded, clamp=clamp),
     )
