@@ -74,6 +74,12 @@ def multiples(shape: tuple[int, int], unit: tuple[int, int]) -> tuple[int, int]:
     return times
 
 
+def repeated(noise: Tensor, x: Tensor) -> Tensor:
+    """noise (h, w) next to itself as far as x (B, C, H, W) goes: (H, W)."""
+    (height, width), times = x.shape[2:], [-(-n // of) for n, of in zip(x.shape[2:], noise.shape, strict=True)]
+    return noise if times == [1, 1] and noise.shape == x.shape[2:] else noise.repeat(*times)[:height, :width]
+
+
 # ---- latents to styles
 
 

@@ -21,7 +21,7 @@ from texsyn.gan.networks.design import Design
 from texsyn.gan.networks.growing import HE, SLOPE, Growing, GrowingDiscriminator
 from texsyn.gan.networks.layers import Linear, Weights, n_halvings, up
 from texsyn.gan.networks.resampling import conv, conv_up
-from texsyn.gan.networks.style import Mapping, StyledGenerator, keys_of, normals
+from texsyn.gan.networks.style import Mapping, StyledGenerator, keys_of, normals, repeated
 
 EPSILON = 1e-8  # beside a variance
 
@@ -60,8 +60,7 @@ class AdaptiveLayer(nn.Module):
         if self.conv is not None:
             weight, _ = self.conv.used()
             x = (conv_up if self.up else conv)(x, weight, periodic=self.periodic)
-        times = [n // of for n, of in zip(x.shape[2:], self.noise.shape, strict=True)]
-        noise = self.noise.repeat(*times) if noise is None else noise.view(-1, 1, *x.shape[2:])
+        noise = repeated(self.noise, x) if noise is None else noise.view(-1, 1, *x.shape[2:])
         x = F.leaky_relu(x + (self.strength * noise + self.bias).to(x), SLOPE)
         return styled(x, self.affine(w).to(x))
 

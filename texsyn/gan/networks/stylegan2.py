@@ -4,11 +4,11 @@ Karras and others 2020, "Analyzing and improving the image quality of StyleGAN",
 residual discriminator, and resampling by [1, 3, 3, 1]. Its 1024 pixels: features 32, max_features and latent 512.
 Depth k is the coarsest resolution doubled k times. Layers have equal learning rates, those of a mapping a hundredth.
 
-periodic: what is made can be tiled. It is judged with borders, as crops of a texture have them. stationary: the constant
-is the same at all places, so that they differ by their noise alone, as those of a texture do. folded: see resampling.
-clamp: what layers and pictures are cut to, +-256 in networks that were trained in half precision; 0 for not. Classes
-reach either network by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as released code
-does.
+periodic: what is made can be tiled. It is judged with borders, as crops of a texture have them. stationary: the
+constant is the same at all places, so that they differ by their noise alone, as those of a texture do. folded: see
+resampling. clamp: what layers and pictures are cut to, +-256 in networks that were trained in half precision; 0 for
+not. Classes reach either network by a mapping: beside the latent, and as <V_y, h> / sqrt(n) in place of the logit, as
+released code does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from texsyn.gan.networks.design import Design, ImageDiscriminator, Shown
 from texsyn.gan.networks.layers import Conv, Linear, Weights, n_halvings, with_deviation
 from texsyn.gan.networks.resampling import conv, conv_down, conv_up, downsampled, modulated, upsampled
-from texsyn.gan.networks.style import Mapping, StyledGenerator, multiples, normals
+from texsyn.gan.networks.style import Mapping, StyledGenerator, multiples, normals, repeated
 
 # ---- layers
 
@@ -81,8 +81,7 @@ class StyleLayer(nn.Module):
         """w (B, latent). noise (B, H W), or that of the buffer, the same for all."""
         weight, bias = self.conv.used()
         x = modulated(x, weight, self.affine(w), by=self.by)
-        times = [n // of for n, of in zip(x.shape[2:], self.noise.shape, strict=True)]
-        noise = self.noise.repeat(*times) if noise is None else noise.view(-1, 1, *x.shape[2:])
+        noise = repeated(self.noise, x) if noise is None else noise.view(-1, 1, *x.shape[2:])
         return _activated(x + (self.strength * noise).to(x.dtype), bias, self.clamp)
 
 
