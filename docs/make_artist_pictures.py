@@ -1,13 +1,14 @@
 """Makes the contact sheets of README.md's sections for artists, on methods, on networks: inputs, outputs, a failure.
 
-    python docs/make_artist_pictures.py [maps fill numbers mix style variety gotex networks gans]
+    python docs/make_artist_pictures.py [maps fill numbers mix style variety gotex networks gans styles]
 
-"networks" and "gans" train, half an hour of one core each, and keep models in docs/networks/ for the next time.
+"networks", "gans" and "styles" train, half an hour of one core each, and keep models in docs/networks/ for next time.
 All exemplars are formulas or pictures that come with scikit-image: brick, gravel, grass, camera, chelsea (CC0),
 text (public domain), and ihc (no known restrictions). The grey ones are tinted by a formula where colour tells more.
 """
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from texsyn.gan.image_model import grid_of
 from texsyn.gan.image_training import ImageGan
 from texsyn.generation import config_for
 from texsyn.images import Size, load
+from texsyn.latent_editing import (
+    direction_sheet,
+    mixing_sheet,
+    principal_directions,
+    rows_named,
+    styles_of,
+)
 from texsyn.manipulation import harmonise, paint
+from texsyn.projection import project
 
 GAP, LINE = 8, 18  # pixels between panels, and of a caption
 QUALITY = 85
@@ -312,7 +321,7 @@ def networks() -> Iterator[Row]:
 # ------------------------------------------------------------------------------------------------------------- gans
 
 
-def trained(name: str, data: str, arch: str, **more: Any) -> Any:
+def trained(name: str, data: Any, arch: str, **more: Any) -> Any:
     """The model that `texsyn train DATA --arch ARCH --seed 0` makes."""
     path = Path(__file__).with_name("networks") / f"{name}.safetensors"
     if not path.exists():
@@ -359,8 +368,44 @@ def gans() -> Iterator[Row]:
     ]  # fmt: skip
 
 
+# ----------------------------------------------------------------------------------------------------------- styles
+
+
+def styles() -> Iterator[Row]:
+    """StyleGAN2 on digits, edited; and on crops of gravel, from which it makes tiles of any size."""
+    model = trained("styled", "digits", "stylegan2", resolution=16, steps=4000)
+    columns, rows = styles_of(model, [3, 7, 12, 30]), styles_of(model, [20, 21, 22, 23])
+    mixture = mixing_sheet(model, columns, rows, rows_named(model, "coarse"))
+    ways = direction_sheet(model, styles_of(model, [9])[0], principal_directions(model, 5), [-3, -1.5, 0, 1.5, 3])
+    digits = open_dataset("digits", resolution=16, enlarge=True)
+    wanted = digits.batch(torch.tensor([11, 300, 702, 1404, 1500])) / 2 + 0.5
+    found = [[project(model, one, space=space, steps=300).picture for one in wanted] for space in ("w", "w+")]
+    rebuilt = torch.cat([wanted, *(torch.stack(one) for one in found)])
+    yield [
+        ("stylegan2, digits at 16x16", grid_of(model.sample(25, seed=0), 5).pixels),
+        ("mix: coarse rows of the columns", grid_of(mixture, 5).pixels),
+        ("directions: a row each", grid_of(ways, 5).pixels),
+        ("digits; project in w; in w+", grid_of(rebuilt, 5).pixels),
+    ]
+    stones = load("skimage:gravel").pixels.reshape(256, 2, 256, 2).mean((1, 3))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = f"{scratch}/gravel.png"
+        Image.fromarray(np.floor(stones + 0.5).astype(np.uint8)).save(path)
+        crops = open_dataset(f"crops:{path}", resolution=32)
+    real = crops.batch(torch.arange(0, crops.n, crops.n // 15)[:15]) / 2 + 0.5
+    for name, more in (("repeated", {}), ("stationary", {"stationary": True})):
+        tiles = trained(name, crops, "stylegan2", steps=3000, periodic=True, **more)
+        made = tiles.sample(2, seed=1, size=Size(96, 192))
+        large = [tiles.picture(one).pixels for one in made]
+        yield [
+            ("crops of gravel, 32x32", grid_of(real, 5).pixels),
+            (f"stylegan2, periodic{', stationary' if more else ''}", grid_of(tiles.sample(15, seed=0), 5).pixels),
+            ("one seed as 192x96: it tiles", large[0]), ("another one", large[1]),
+        ]  # fmt: skip
+
+
 SHEETS: dict[str, Callable[[], Iterator[Row]]] = {
-    f.__name__: f for f in (maps, fill, numbers, mix, style, variety, gotex, networks, gans)
+    f.__name__: f for f in (maps, fill, numbers, mix, style, variety, gotex, networks, gans, styles)
 }
 if __name__ == "__main__":
     for name in sys.argv[1:] or SHEETS:
