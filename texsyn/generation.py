@@ -65,8 +65,9 @@ def train_gan(
     """
     begun = load_image_model(start, device=device) if isinstance(start, str | Path) else start
     if isinstance(data, str):
+        channels = None if begun is None else begun.config.channels
         resolution = resolution or (None if begun is None else (begun.config.height, begun.config.width))
-        data = open_dataset(data, resolution=resolution, enlarge=resolution is not None)
+        data = open_dataset(data, resolution=resolution, channels=channels, enlarge=resolution is not None)
     config = config_for(
         data, arch, loss=loss, recipe=recipe, preset=preset, start=begun, labels=labels, settings=settings, steps=steps
     )

@@ -166,8 +166,8 @@ def train_on_data(
         if begun.discriminator is None:
             raise InputError(f"{start}: keeps no discriminator, which training on needs; train or convert it --with-d")
     size = _resolution(resolution)
-    if begun is not None and size is None:
-        size = begun.config.height, begun.config.width
+    if begun is not None:
+        size, channels = size or (begun.config.height, begun.config.width), channels or begun.config.channels
     data = checked(
         "DATA", open_dataset, source, resolution=size, channels=channels, mirror=mirror, enlarge=size is not None
     )
