@@ -115,9 +115,10 @@ class ImageGan:
         """Step i, from 0."""
         self._grow(i)
         terms = self.loop.step(i)
-        if isinstance(self.generator, StyledGenerator):  # it followed this process's latents
-            average = self.generator.average
-            average.copy_(self.ranks.all_of(average[None]).mean(0))
+        if isinstance(self.generator, StyledGenerator) and self.ranks.n > 1:
+            for t in self.generator.buffers():  # the mean style and magnitudes followed this process's latents
+                if t.is_floating_point():
+                    t.copy_(self.ranks.all_of(t[None]).mean(0))
         return terms
 
     def agreed(self, stop: bool) -> bool:
