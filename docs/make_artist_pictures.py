@@ -383,7 +383,7 @@ def styles() -> Iterator[Row]:
     rebuilt = torch.cat([wanted, *(torch.stack(one) for one in found)])
     yield [
         ("stylegan2, digits at 16x16", grid_of(model.sample(25, seed=0), 5).pixels),
-        ("mix: coarse rows of the columns", grid_of(mixture, 5).pixels),
+        ("mix: columns are coarse", grid_of(mixture, 5).pixels),
         ("directions: a row each", grid_of(ways, 5).pixels),
         ("digits; project in w; in w+", grid_of(rebuilt, 5).pixels),
     ]

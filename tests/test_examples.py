@@ -226,6 +226,35 @@ def test_readmes_commands_for_many_pictures_run(
             assert made, line
 
 
+def test_readmes_commands_for_styles_run(artists_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of that section, of trainings two steps of small networks, of projections three."""
+    import published  # of the tests: a network pickle such as the official code writes
+    from click.testing import CliRunner
+
+    from texsyn.cli.commands import texsyn
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("gravel", "portrait"):
+        shutil.copy(artists_folder / f"{name}.png", f"{name}.png")
+    with zipfile.ZipFile("faces.zip", "w") as archive:
+        for name in ("gravel", "grass", "bricks", "portrait"):
+            archive.write(artists_folder / f"{name}.png", f"{name}.png")
+    Path("ffhq.pkl").write_bytes(published.official(published.Sizes()).bytes())
+    section = README.partition("\n## StyleGANs, and editing by styles\n")[2].partition("\n## ")[0]
+    lines = [line for block in re.findall(r"```\n(.+?)```", section, re.S) for line in block.splitlines()]
+    wanted = {"train", "sample", "mix", "arithmetic", "directions", "project", "interpolate", "convert"}
+    assert {shlex.split(line)[1] for line in lines} == wanted
+    small = ["--steps", "2", "--set", "batch=4", "--set", "group=2"]
+    narrow = [w for one in ("features=4", "max_features=8", "latent=8") for w in ("--set", one)]
+    for line in lines:
+        words = shlex.split(line)
+        quick = {"train": small + ([] if "--from" in words else narrow), "project": ["--steps", "3"]}.get(words[1], [])
+        before = set(os.listdir())
+        done = CliRunner().invoke(texsyn, [*words[1:], *quick, "--quiet"])
+        assert done.exit_code == 0, f"{line}: {done.output}"
+        assert set(os.listdir()) - before, line
+
+
 def test_readmes_table_of_architectures_is_the_table_of_the_library() -> None:
     section = README.partition("## Networks trained on many pictures")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| .+ \| (.+) \|$", section, re.M)
