@@ -55,7 +55,7 @@ REFUSED = [
     ("digits+digits+digits+digits --arch cogan", "needs two domains, DATA+DATA, and these data have 4"),
     ("digits --arch acgan --no-labels", "needs data with labels, and n_classes=0 leaves out their 10 classes"),
     ("digits --arch progan --loss semi-discrete", "pictures of one size: growth=40000 should be 0"),
-    ("digits --set growth=100", "growth=100 is for 'progan'; of arch='dcgan' it should be 0"),
+    ("digits --set growth=100", "growth=100 is for 'progan', 'stylegan'; of arch='dcgan' it should be 0"),
     ("digits --set recipe=paper", "recipe='paper' stands against recipe='tiny'"),
     ("digits --recipe huge", "--recipe: 'huge' is not one of tiny, paper"),
     ("digits --augment blur", "augment='blur' is not none, ada or some of color,translation,cutout"),
