@@ -1,35 +1,49 @@
 """What a GPU gives: pictures from a fitted endless texto model, nearest neighbours by engine, and the same pixels.
 
     python benchmarks/bench_gpu.py [--device cuda] [--size 1280x768] [--exemplars grass,brick] [--out results.json]
+    python benchmarks/bench_gpu.py --count
 
 The model is fitted on the CPU and carried over, so that both devices draw from the very same model; the SHA-256 of
 what they draw must agree, and the exit code is 1 if one does not. Times are wall times after a warm-up, with the
 device synchronised, medians of the repeats; pictures are timed up to the pixels in main memory. On device cpu the
 same figures come from the CPU alone: a smoke check.
+
+--count needs no GPU: it counts what a picture asks of one, launches and bytes, with votes and corrections by plain
+torch and by the Triton kernels, and what that takes at the least on a processor of the assumed figures. A floor by
+arithmetic, not a measurement: nothing is faster, much may be slower.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from bench_ot import nearest_case
 from bench_synth import machine
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from texsyn import fit
+from texsyn import coordinates, fit
 from texsyn.images import Region, Size, load, parse_size
+from texsyn.models import texto
 from texsyn.models.base import TextureModel
 from texsyn.ot.nearest import NearestIndex
 
+#: an H100's memory by its data sheet, and what one launch from Python takes at the least, from many reports
+ASSUMED = {"bytes_per_second": 3.35e12, "seconds_per_launch": 4e-6}
+SEARCH = 4  # launches of one call of the Triton engine of the nearest neighbour
+EXEMPLARS = "grass,brick,ihc"
 SHAPES = [(1000, 27), (3600, 75), (16384, 27), (65536, 147)]  # atoms, dimensions
 
 
@@ -37,10 +51,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--size", default="1280x768")
-    parser.add_argument("--exemplars", default="grass,brick,immunohistochemistry", help="that come with scikit-image")
+    parser.add_argument("--exemplars", default=EXEMPLARS, help="that come with scikit-image")
     parser.add_argument("--side", type=int, default=256, help="exemplars are cropped to this")
     parser.add_argument("--queries", type=int, help="of the nearest neighbours; default 2^20, on a CPU 4096")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--count", action="store_true", help="launches and bytes of a picture; needs no GPU")
     parser.add_argument("--quick", action="store_true", help="one small exemplar, one shape, two repeats")
     parser.add_argument("--out", type=Path, help="JSON to write")
     args = parser.parse_args()
@@ -49,6 +64,14 @@ def main() -> int:
     exemplars, side, shapes, repeats = args.exemplars.split(","), args.side, SHAPES, args.repeats
     if args.quick:
         exemplars, side, shapes, repeats = exemplars[:1], 64, SHAPES[:1], 2
+    if args.count:
+        about = machine() | {"size": args.size, "assumed": ASSUMED, "note": "counted on a CPU; seconds are arithmetic"}
+        report = {"about": about, "pictures": [count(name, side, parse_size(args.size)) for name in exemplars]}
+        for record in report["pictures"]:
+            print(record, flush=True)
+        if args.out:
+            args.out.write_text(json.dumps(report, indent=1) + "\n")
+        return 0
     queries = args.queries or (2**20 if args.device == "cuda" else 4096)
     about = machine() | {"device": device_name(args.device), "note": "wall seconds, device synchronised, medians"}
     report: dict[str, Any] = {"about": about, "pictures": [], "nearest": []}
@@ -63,6 +86,87 @@ def main() -> int:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
     agree = all(p["same_pixels"] for p in report["pictures"])
     return 0 if agree and all(n["same_winners"] for n in report["nearest"]) else 1
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations that would be a kernel on a GPU, and the bytes that they read and write at the least.
+
+    Views and whatever only asks for memory are none. add() counts what stands for several operations.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches, self.bytes = 0, 0
+
+    def add(self, launches: int, *tensors: torch.Tensor) -> None:
+        self.launches += launches
+        self.bytes += sum(t.numel() * t.element_size() for t in tensors)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not (func.is_view or func.overloadpacket in FREE):
+            found = out if isinstance(out, (list, tuple)) else [out]
+            self.add(1, *(t for t in [*args, *found] if isinstance(t, torch.Tensor)))
+        return out
+
+
+aten = torch.ops.aten
+FREE = {aten.empty, aten.lift_fresh, aten.detach, aten._local_scalar_dense, aten._unsafe_view}
+
+
+@contextlib.contextmanager
+def counted(kernels: bool) -> Iterator[Launches]:
+    """Texto as on a GPU, its votes and corrections by kernels or by plain torch; searches count as the kernels' own."""
+    launches, assign, vote, correct = Launches(), texto._assign_all, coordinates.vote, coordinates.correct
+
+    @contextlib.contextmanager
+    def uncounted() -> Iterator[None]:
+        with _disable_current_modes(), mock.patch.object(coordinates, "_compiled", return_value=True):
+            yield
+
+    def one_vote(exemplar: torch.Tensor, source: torch.Tensor, w: int) -> torch.Tensor:
+        with uncounted():
+            out = vote(exemplar, source, w)
+        launches.add(1, exemplar, source, out)
+        return out
+
+    def one_correction(*given: Any) -> torch.Tensor:
+        u, source, exemplar, w, psi, fix, prices = given
+        with uncounted():
+            out = correct(u, source, exemplar, w, psi, fix=fix, prices=prices)
+        launches.add(1, *(t for t in (u, source, exemplar, psi, fix, out) if t is not None))
+        return out
+
+    def searched(search: Any, u: torch.Tensor, w: int, threads: int) -> torch.Tensor:
+        with uncounted():
+            winner = assign(search, u, w, threads)
+        launches.add(3 + SEARCH, u, winner)  # before the search, patches are gathered, converted and centred
+        launches.bytes += 3 * 4 * winner.numel() * search.y.shape[1]
+        return winner
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(coordinates, "_compiled", return_value=False))
+        stack.enter_context(mock.patch.object(texto, "_assign_all", searched))
+        if kernels:
+            engine = SimpleNamespace(vote=one_vote, correct=one_correction)
+            stack.enter_context(mock.patch.object(coordinates, "_engine", return_value=engine))
+        yield stack.enter_context(launches)
+
+
+def count(name: str, side: int, size: Size) -> dict[str, Any]:
+    """Launches and gigabytes of one picture from a fitted model, by plain torch and by the kernels."""
+    model = fit(load(f"skimage:{name}:{side}"), "texto", seed=0, device="cpu")
+    model.sample(size, seed=1)  # what is prepared once
+    record: dict[str, Any] = {"exemplar": f"{name} {model.exemplar.size}", "size": str(size)}
+    for way, kernels in (("torch", False), ("kernels", True)):
+        with counted(kernels) as found:
+            model.sample(size, seed=1)
+        at_least = found.bytes / ASSUMED["bytes_per_second"], found.launches * ASSUMED["seconds_per_launch"]
+        gigabytes = round(found.bytes / 1e9, 2)
+        record[way] = {
+            "launches": found.launches, "gigabytes": gigabytes, "at_least_ms": round(1e3 * max(at_least), 1),
+        }  # fmt: skip
+    return record
 
 
 def device_name(device: str) -> str:

@@ -28,6 +28,7 @@ FLOORS = {
     "texsyn.patches": 0,
     "texsyn.adsn": 0,
     "texsyn.coordinates": 0,
+    "texsyn.coordinates_triton": 0,
     "texsyn.copying": 0,
     "texsyn.material": 0,
     "texsyn.material_files": 0,

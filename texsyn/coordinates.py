@@ -10,12 +10,15 @@ Arrays: codes (H, W, C) uint8; maps (H, W, 2) int32 holding (row, column) in the
 neighbourhood take arrays that hold it and return the inner part: who calls decides whether the surroundings come from
 a larger region of the plane or from wrapping a torus.
 
-Each function has a numba loop for the CPU and plain torch for other devices; they give the same bits.
+vote() and correct() have a numba loop for the CPU, Triton kernels for CUDA (coordinates_triton.py) and plain torch for
+other devices; all give the same bits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numba
 import numpy as np
@@ -79,7 +82,7 @@ def vote(exemplar: Tensor, source: Tensor, w: int, *, threads: int = 1) -> Tenso
         e, s = exemplar.contiguous().numpy(), source.contiguous().numpy()
         share_rows(h, threads, lambda top, end: _vote(e, s[top : end + 2 * r], w, out[top:end]))
         return torch.from_numpy(out)
-    return _vote_torch(exemplar, source, w)
+    return _engine(source, w, exemplar.shape[2]).vote(exemplar, source, w)
 
 
 def inside(source: Tensor, size: Size, w: int) -> Tensor:
@@ -130,7 +133,7 @@ def correct(
     wd = min(u.shape[1] - 2 * r, source.shape[1] - 2)
     u, source = middle(u, h + 2 * r, wd + 2 * r), middle(source, h + 2, wd + 2)
     if not _compiled(source):
-        return _correct_torch(u, source, exemplar, w, psi, fix, prices)
+        return _engine(source, w, exemplar.shape[2]).correct(u, source, exemplar, w, psi, fix, prices)
     out = np.empty((h, wd, 2), np.int32)
     bias = np.zeros(0, np.int32) if psi is None else psi.contiguous().numpy()
     moved = np.zeros((0, 0, 2), np.int32) if fix is None else fix.contiguous().numpy()
@@ -163,6 +166,15 @@ def wrap(a: Tensor, radius: int) -> Tensor:
 def _compiled(a: Tensor) -> bool:
     """The numba loops serve what lies in main memory."""
     return a.device.type == "cpu"
+
+
+def _engine(a: Tensor, w: int, n_channels: int) -> Any:
+    """vote and correct for other devices: Triton kernels where they work, else plain torch."""
+    from texsyn import coordinates_triton
+
+    if coordinates_triton.usable(w, n_channels, a.device):
+        return coordinates_triton
+    return SimpleNamespace(vote=_vote_torch, correct=_correct_torch)
 
 
 @numba.njit(cache=True, nogil=True)

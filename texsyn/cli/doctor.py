@@ -100,14 +100,16 @@ def _memory() -> tuple[bool, str]:
 def _triton() -> tuple[bool, str]:
     import torch
 
+    from texsyn import coordinates_triton
     from texsyn.ot import triton
 
     if not torch.cuda.is_available():
         return False, f"{_version('triton') or 'not installed'}; not needed, it is for CUDA devices"
-    reason = triton.failure(75, torch.device("cuda"))  # 5x5 patches of three channels
+    cuda = torch.device("cuda")
+    reason = triton.failure(75, cuda) or coordinates_triton.failure(5, 3, cuda)  # 5x5 patches of three channels
     if reason:
-        return False, f"{_version('triton') or 'not installed'}, {reason}; not needed, torch searches on CUDA instead"
-    return True, f"{_version('triton')}: the search on CUDA devices"
+        return False, f"{_version('triton') or 'not installed'}, {reason}; not needed, torch does its work, slower"
+    return True, f"{_version('triton')}: searches and corrections on CUDA devices"
 
 
 def _keops() -> tuple[bool, str]:

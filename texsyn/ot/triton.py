@@ -75,7 +75,7 @@ def engine(table: Tensor, bias: Tensor, *, centred: bool) -> Callable[[Tensor], 
             at, sizes = (x, y, bias, fits, low, who), (n, x.shape[1], n_tiles, per_part)
             kernels.search[tiles, parts](*at, *sizes, **mode, ROWS=ROWS, COLUMNS=COLUMNS, **shape, **OPTIONS)
 
-        with _current(x.device):
+        with on_device(x.device):
             if in_bytes is not None:
                 x_bytes = torch.empty(tiles * ROWS, in_bytes.shape[1], dtype=torch.int8, device=x.device)
                 kernels.to_bytes[tiles,](x, x_bytes, fits, n, n_dims, ROWS=ROWS, **byte_shape, **OPTIONS)
@@ -119,8 +119,8 @@ def failure(n_dims: int, device: torch.device) -> str:
         _kernels()
     except ImportError as error:
         return f"the package triton is needed, and cannot be imported ({error})"
-    if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
-        return "a CUDA device of compute capability 8.0 is needed"  # Triton's 8-bit products stop at Turing, noisily
+    if too_old(device):
+        return "a CUDA device of compute capability 8.0 is needed"
     generator = torch.Generator().manual_seed(0)
     reach = 128 if n_dims < 512 else 16
     x, y = (torch.randint(-reach, reach, (n, n_dims), generator=generator).float() for n in (256, 3 * COLUMNS))
@@ -170,8 +170,13 @@ def _n_processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
-def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Triton launches on the current device."""
+def too_old(device: torch.device) -> bool:
+    """Whether this is a CUDA device on which Triton's 8-bit products fail, noisily: Turing and what came before."""
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0)
+
+
+def on_device(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Triton launches on the current device: make it this one."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
