@@ -10,7 +10,7 @@ import texsyn
 from texsyn import coordinates
 from texsyn.atlas import Level
 from texsyn.images import InputError, Picture, Region, Size, load, to_unit
-from texsyn.material import matching_codes
+from texsyn.material import Material, Sheet, matching_codes
 from texsyn.metrics.texture import score
 from texsyn.models.texto import Texto, TextoConfig
 from texsyn.noise import NoiseField
@@ -123,6 +123,30 @@ def test_compiled_loops_and_torch_give_the_same_pictures(monkeypatch: pytest.Mon
     assert np.array_equal(Texto(exemplar, TextoConfig(passes=3)).synthesise(Size(60, 70), seed=8).source, expected[0])
     again = Texto(exemplar, ENDLESS, psi=models[1].psi)
     assert np.array_equal(again.synthesise(Size(60, 70), seed=8).source, expected[1])
+
+
+def test_small_batches_of_a_gpu_are_done_in_main_memory_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    sheets = (Sheet((load("skimage:brick:48"),)), Sheet((load("skimage:grass:48"),), exemplar=1))
+    for exemplar in (load("skimage:brick:64"), Material(sheets)):
+        model = Texto(exemplar, TextoConfig(passes=2))
+        expected = model.synthesise(Size(60, 70), seed=8).source
+        coarsest = model.transported[0]
+        used: list[int] = []
+
+        def copied(self: Texto, level: Level, batch: int, *, first: Level = coarsest, used: list[int] = used) -> Level:
+            used.append(batch)
+            return self._in_main_memory[level.number] if level is first else level
+
+        with monkeypatch.context() as m:
+            m.setattr(Texto, "_where_faster", copied)
+            assert np.array_equal(model.synthesise(Size(60, 70), seed=8).source, expected)
+        assert used == [64] * len(model.transported)
+
+        model.device = torch.device("cuda")  # nothing is put there
+        assert model._where_faster(coarsest, 64) is model._in_main_memory[coarsest.number]
+        assert model._where_faster(coarsest, 2**30) is coarsest
+        model.device = torch.device("cpu")
+        assert model._where_faster(coarsest, 64) is coarsest
 
 
 def test_balanced_models_do_not_render_and_say_what_does(grass: Picture) -> None:

@@ -51,6 +51,11 @@ class Level:
         self.n_places = (self.size.height - w + 1) * self.per_row
         self.n_atoms = self.n_places if atom is None else int(atom.sum())
 
+    def on_cpu(self) -> Level:
+        """A copy in main memory."""
+        atom, mass, owner = (None if t is None else t.cpu() for t in (self.atom, self.mass, self.owner))
+        return Level(self.number, self.codes.cpu(), self.w, atom, mass, owner)
+
     @cached_property
     def place(self) -> Tensor:
         """(J,) where each atom stands among all patches in reading order."""

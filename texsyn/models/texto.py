@@ -54,6 +54,8 @@ Values = Callable[[NoiseField, int, int], np.ndarray]
 Map = Callable[[Region], Tensor]  #: from a region of one level to its source coordinates (H, W, 2)
 BETWEEN = 2  # rounds of transport to both exemplars of a morph at each coarse level
 BLOB = 3  # pixels of the coarsest level: about half the width of the blobs in which several sheets start
+#: products of one batch of the ascent up to which a CPU is done before a GPU has been told: some 23 launches
+SMALL_BATCH = 2**25
 BLOCK, COARSE_BLOCK = Size(256, 256), Size(128, 128)  # of the finest transported level's map in planes, of the others'
 
 
@@ -354,9 +356,19 @@ class Texto(TextureModel):
     def _balanced(self, size: Size, seed: int, period: Period, watch: Watch, evidence: list[dict[str, Any]]) -> Tensor:
         """The map of the finest transported level on a torus; see tori()."""
         tori = self.tori(size, period)
-        canvases = [Canvas() for _ in tori]
-        painting = Painting(self.manner(1), seed, canvases, period, told=watch.step, evidence=evidence)
-        return transport_all(painting, self.transported, self.start_on_torus(tori[-1], seed))
+        canvases, manner = [Canvas() for _ in tori], self.manner(1)
+        painting = Painting(manner, seed, canvases, period, told=watch.step, evidence=evidence)
+        levels = [self._where_faster(s, manner.ascent(s, tori[s.number].pixels).batch) for s in self.transported]
+        return transport_all(painting, levels, self.start_on_torus(tori[-1], seed)).to(self.device)
+
+    def _where_faster(self, level: Level, batch: int) -> Level:
+        """The level, or its copy in main memory where batches are too small for a GPU; both give the same bits."""
+        products = batch * level.n_atoms * level.codes.shape[2] * level.w**2
+        return level if self.device.type == "cpu" or products > SMALL_BATCH else self._in_main_memory[level.number]
+
+    @cached_property
+    def _in_main_memory(self) -> dict[int, Level]:
+        return {level.number: level.on_cpu() for level in self.transported}
 
     def manner(self, threads: int) -> Manner:
         """How balanced pictures are painted with this configuration."""
@@ -678,8 +690,9 @@ def transport_all(painting: Painting, levels: list[Level], u: Tensor) -> Tensor:
     done = 0.0
     for level, share in zip(levels, work, strict=True):
         if source is not None:
-            source = painting.down(level, source)
+            source = painting.down(level, source.to(level.codes.device))
             u = take(level.codes, source if level.fix is None else level.settled(source))
+        u = u.to(level.codes.device)
         source = painting.transport(level, u, done / sum(work), (done + share) / sum(work))
         done += share
     assert source is not None
