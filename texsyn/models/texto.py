@@ -234,14 +234,14 @@ class Texto(TextureModel):
         return self._window(self._maps(seed, period, keep=True, within=within), number)
 
     def plane_bytes(self, within: Region) -> int:
-        """Coordinates of 8 bytes, in blocks of each transported level."""
+        """Coordinates, 8 bytes each, in blocks of every transported level."""
         if not self.config.endless:
             return super().plane_bytes(within)
-        needed = self._needed(within, ENDLESS)
-        return sum(
-            most_kept(needed[level.number], self._block(level), KEPT_BLOCKS, pixel_bytes=8)
-            for level in self.transported
-        )
+        total, needed = 0, self._needed(within, ENDLESS)
+        for level in self.transported:
+            here = needed[level.number]
+            total += min(8 * here.size.pixels, most_kept(here, self._block(level), KEPT_BLOCKS, pixel_bytes=8))
+        return total
 
     def render(self, region: Region, *, seed: int, period: Period = ENDLESS) -> Tensor:
         if not self.config.endless:
