@@ -43,6 +43,7 @@ STRIP = 8192  # pixels: jobs are taken from strips of this width, so that what n
 FARTHEST = 2**40  # of a region's corner from the origin
 MAX_WORKERS = 1024
 LOG_EVERY = 2.0  # seconds; what is younger is made again after a kill
+LOOK_EVERY = 0.7  # seconds between two returns of free memory, which cost some hundredths each
 POLL = 0.2  # seconds between two looks at the caller's cancel
 MEMORY_LIMIT = 1.5 * 2**30  # the default number of workers stays below it
 
@@ -59,12 +60,12 @@ class Memory(NamedTuple):
 
 
 MEMORY = {
-    "texto": Memory(370, 42, 6),
+    "texto": Memory(370, 46, 6),
     "texto-2018": Memory(365, 8, 43),
     "gaussian": Memory(335, 0, 0),
 }
 OTHERS = Memory(400, 60, 32)
-FFT_PIXEL = 118  # bytes a pixel of a gaussian block's transform
+FFT_PIXEL = 128  # bytes a pixel of a gaussian block's transform
 
 
 def to_file(
@@ -214,7 +215,10 @@ class Plan:
         window = self.window(self.seed)
         missing = (i for i in range(self.grid.n) if i not in out.done)
         n_before = len(out.done)
+        others = (resident() or 0) - MEMORY.get(self.model.method, OTHERS).base * 2**20  # our caller's own
+        most = self.memory_bytes + max(0.0, others)
         stop, unlogged, logged_at = threading.Event(), list[int](), time.monotonic()
+        looked_at = logged_at
         running = set[Future[int]]()
 
         def make(i: int) -> int:
@@ -238,8 +242,9 @@ class Plan:
                 if time.monotonic() - logged_at > LOG_EVERY:
                     out.record(unlogged)
                     unlogged, logged_at = [], time.monotonic()
-                    if (resident() or 0) > self.memory_bytes:
-                        give_back()
+                if time.monotonic() - looked_at > LOOK_EVERY and (resident() or 0) > most:
+                    give_back()
+                    looked_at = time.monotonic()
             out.record(unlogged)
         except OSError:  # after a failed write or sync nobody knows what reached the disk
             raise
@@ -378,16 +383,16 @@ def _recipe(model: TextureModel, whole: Size, region: Region, tile: str, seed: i
 
 
 def _memory(model: TextureModel, layout: Layout, region: Region, workers: int) -> int:
-    cost, size, side = MEMORY.get(model.method, OTHERS), layout.size, _piece(workers)
+    cost, grid, piece = MEMORY.get(model.method, OTHERS), _Grid(layout.size, layout.tile), _piece(workers) ** 2
     channels, resident = _fitted(model.material)
     shared = cost.base * 2**20 + resident + model.plane_bytes(region)
-    each = min(side, size.height) * min(side, size.width) * (cost.pixel + cost.pixel_channel * channels)
-    # a job's pixels, a piece of them, and its tiles
-    grid = _Grid(size, layout.tile)
-    each += 3 * min(grid.side.pixels, size.pixels) * layout.channels * np.dtype(layout.dtype).itemsize
+    # of the largest jobs, which lie in the first rows or are all the same: pixels, a piece of them, and tiles
+    jobs = sorted((grid.job(i).size.pixels for i in range(min(grid.n, 4 * workers))), reverse=True)[:workers]
+    each = cost.pixel + cost.pixel_channel * channels
+    spent = sum(min(n, piece) * each + 3 * n * layout.channels * np.dtype(layout.dtype).itemsize for n in jobs)
     if model.method == "gaussian":
-        each += FFT_PIXEL * math.prod(max(n, 512) + n for n in astuple(model.exemplar.size))
-    return round(shared + min(workers, grid.n) * each)
+        spent += len(jobs) * FFT_PIXEL * math.prod(max(n, 512) + n for n in astuple(model.exemplar.size))
+    return round(shared + spent)
 
 
 def _fitted(material: Material) -> tuple[int, int]:
