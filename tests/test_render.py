@@ -613,6 +613,7 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path, model_file: Path)
     assert peaks[1] < 1.1 * peaks[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "side"), [("texto", 1500), ("texto-2018", 2000), ("gaussian", 4000)])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_memory_that_is_said_is_what_is_taken(tmp_path: Path, method: str, side: int, workers: int) -> None:
@@ -650,7 +651,12 @@ print(resident())
 
 @pytest.mark.parametrize(("held", "given"), [(None, False), (2**20, False), (2**33, True)])
 def test_what_grows_beyond_the_estimate_is_given_back(
-    gaussian: TextureModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_jobs: None, held: int, given: bool
+    gaussian: TextureModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_jobs: None,
+    held: int | None,
+    given: bool,
 ) -> None:
     before, calls = iter([2**29]), []
     monkeypatch.setattr(render, "resident", lambda: next(before, held))
