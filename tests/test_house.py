@@ -23,6 +23,7 @@ FLOORS = {
     "texsyn.coordinate_files": 0,
     "texsyn.noise": 0,
     "texsyn.blocks": 0,
+    "texsyn.heap": 0,
     "texsyn.pyramid": 0,
     "texsyn.cubic": 0,
     "texsyn.patches": 0,

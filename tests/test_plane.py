@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from texsyn.adsn import exact_field
 from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
 from texsyn.images import Picture, Region, Size, load, to_unit
 from texsyn.models.base import TextureModel, model_class
@@ -320,6 +321,84 @@ def test_blocks_are_computed_once_by_many_threads_and_forgotten_in_the_end() -> 
     blocks.window(Region(50, 50, 10, 10))
     blocks.window(Region(-5, 3, 10, 10))
     assert len(asked) > 5
+
+
+@pytest.mark.parametrize("period", [(None, None), (None, 23), (17, None), (17, 23)], ids=str)
+def test_blocks_end_where_nothing_in_the_wanted_part_needs_them(period: Period) -> None:
+    asked: list[Region] = []
+
+    def compute(region: Region) -> np.ndarray:
+        asked.append(region)
+        rows, columns = np.arange(region.top, region.bottom), np.arange(region.left, region.right)
+        return rows[:, None] * 1000 + columns
+
+    within, chance = Region(-7, 3, 40, 33), random.Random(str(period))
+    whole = Blocks(compute, Size(8, 8), period).window(within)
+    asked.clear()
+    blocks = Blocks(compute, Size(8, 8), period, within=within)
+    for _ in range(50):
+        height, width = chance.randint(1, 40), chance.randint(1, 33)
+        part = Region(-7 + chance.randint(0, 40 - height), 3 + chance.randint(0, 33 - width), height, width)
+        assert np.array_equal(blocks.window(part), cut(whole, within, part))
+    assert {r.top for r in asked} == ({-7, 0, 8, 16, 24, 32} if period[0] is None else {0, 8, 16})
+    assert {r.right for r in asked} == ({8, 16, 24, 32, 36} if period[1] is None else {8, 16, 23})
+    if period != (17, 23):
+        beyond = Region(-8, 3, 2, 2) if period[0] is None else Region(0, 2, 2, 2)
+        with pytest.raises(AssertionError):
+            blocks.window(beyond)
+
+
+@pytest.mark.parametrize("period", [(None, None), (None, 61), (101, None), (64, 80)], ids=str)
+def test_texto_computes_less_for_a_part_and_the_same_bits(
+    models: dict[str, TextureModel], period: Period, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, computed, real = models["texto"], [0], Texto._transported_map
+
+    def counting(*args: Any) -> Any:
+        computed[0] += args[-1].size.pixels
+        return real(*args)
+
+    monkeypatch.setattr(Texto, "_transported_map", counting)
+    within, counts, made = Region(-70, 40, 90, 75), [], []
+    for hint in (None, within):
+        computed[0] = 0
+        plane = model.plane(seed=6, period=period, within=hint)
+        made.append([plane(part) for part in [*tiles(within, 40), within]])
+        counts.append(computed[0])
+    assert all(np.array_equal(a, b) for a, b in zip(*made, strict=True))
+    assert counts[1] < 0.5 * counts[0] if period == (None, None) else counts[1] <= counts[0]
+
+
+@pytest.mark.parametrize("method", LOCAL)
+def test_a_plane_keeps_no_more_than_it_says(
+    models: dict[str, TextureModel], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Blocks] = []
+    real = Blocks.__init__
+
+    def remembering(self: Blocks, *args: Any, **options: Any) -> None:
+        real(self, *args, **options)
+        kept.append(self)
+
+    monkeypatch.setattr(Blocks, "__init__", remembering)
+    for within in (Region(-5, 3, 40, 30), Region(0, 0, 700, 1300)):
+        kept.clear()
+        models[method].plane(seed=2, within=within)(within)
+        held = sum(found.result().nbytes for blocks in kept for found in blocks._kept.values())
+        assert 0 < held <= models[method].plane_bytes(within)
+    assert held > 0.4 * models[method].plane_bytes(within)
+
+
+def test_a_start_in_bands_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = torch.from_numpy(np.random.default_rng(1).integers(-9000, 9000, (40, 31)).astype(np.int16))
+    u = torch.randint(0, 256, (3, 9, 7), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    made = []
+    for at_once in (10**9, 5000, 1):
+        monkeypatch.setattr("texsyn.adsn.UNFOLDED", at_once)
+        made.append(exact_field(u, noise))
+    assert made[0].shape == (3, 32, 25)
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
 
 
 def test_a_block_that_failed_is_tried_again() -> None:

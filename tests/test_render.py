@@ -68,6 +68,7 @@ def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "JOB", 16)
     monkeypatch.setattr(render, "STRIP", 64)
     monkeypatch.setattr(render, "LOG_EVERY", 0.0)
+    monkeypatch.setattr(render, "LOOK_EVERY", 0.0)
 
 
 @pytest.fixture
@@ -609,12 +610,76 @@ def test_dry_run_says_time_memory_and_disk(run: Run, model_file: Path) -> None:
 
 def test_memory_does_not_grow_with_the_picture(tmp_path: Path, model_file: Path) -> None:
     peaks = [peak(tmp_path, model_file, side) for side in (3000, 6000)]
-    assert peaks[1] < 1.5 * 2**30
-    assert peaks[1] - peaks[0] < 64 * 2**20
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "side"), [("texto", 1500), ("texto-2018", 2000), ("gaussian", 4000)])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_memory_that_is_said_is_what_is_taken(tmp_path: Path, method: str, side: int, workers: int) -> None:
+    """Of 256x256 pixels, the size that the figures were measured with; quick potentials take no less room."""
+    quick: dict[str, dict[str, Any]] = {
+        "texto": {"endless_passes": 4, "samples_per_atom": 1, "training_factor": 1},
+        "texto-2018": {"max_samples_per_atom": 10, "training_side": 128},
+    }
+    path = tmp_path / "m.texsyn"
+    texsyn.fit("skimage:astronaut:256", method, seed=0, device="cpu", **quick.get(method, {})).save(path)
+    peak(tmp_path, path, 64)  # compiles
+    peak(tmp_path, path, side, workers=workers)
+
+
+def test_what_is_freed_goes_back_to_the_system() -> None:
+    """A heap of 100 MB with its last piece in use: the C library keeps all of it until it is asked."""
+    script = """
+from texsyn.heap import give_back, resident
+pieces = [bytearray(100_000) for _ in range(1000)]
+last = pieces[-1]
+full = resident()
+del pieces
+print(full, resident())
+give_back()
+print(resident())
+"""
+    if not Path("/proc/self/statm").exists() or os.confstr("CS_GNU_LIBC_VERSION") is None:
+        pytest.skip("only Linux with glibc can be asked")
+    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**24), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, env=env)
+    full, freed, returned = map(int, done.stdout.split())
+    assert full - freed < 2e7, "it had nothing to give back"
+    assert freed - returned > 8e7
+
+
+@pytest.mark.parametrize(("held", "given"), [(None, False), (2**20, False), (2**33, True)])
+def test_what_grows_beyond_the_estimate_is_given_back(
+    gaussian: TextureModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_jobs: None,
+    held: int | None,
+    given: bool,
+) -> None:
+    before, calls = iter([2**29]), []
+    monkeypatch.setattr(render, "resident", lambda: next(before, held))
+    monkeypatch.setattr(render, "give_back", lambda: calls.append(1))
+    to_file(gaussian, tmp_path / "x.tif", (64, 64), block=16)
+    assert bool(calls) == given
+
+
+@pytest.mark.parametrize("size", [(1030, 2060), (40, 50), (2049, 30)], ids=str)
+def test_time_is_measured_on_jobs_of_the_picture(
+    texto: TextureModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    made = render.plan(texto, tmp_path / "x.tif", size, seed=1, workers=2)
+    asked: list[Region] = []
+    monkeypatch.setattr(render.Plan, "_render", lambda self, window, job, stop: asked.append(job))
+    assert made.seconds() > 0
+    jobs = [made.grid.job(i) for i in range(made.grid.n)]
+    assert asked
+    assert all(job in jobs for job in asked)
 
 
 def test_memory_that_is_said_is_what_was_measured() -> None:
-    """Within 3 % below and 20 % above, for every render of the benchmark, of 256x256 RGB."""
+    """Within 10 %, for every render of the benchmark, of 256x256 RGB."""
     path = Path(__file__).parents[1] / "benchmarks" / "results" / "render_cpu.json"
     records = json.loads(path.read_text())["records"]
     picture, large = load(np.zeros((256, 256, 3), np.uint8)), {}
@@ -624,24 +689,25 @@ def test_memory_that_is_said_is_what_was_measured() -> None:
         if method not in large:
             large[method] = cls(picture, cls.config_type(**({"endless": True} if method == "texto" else {})))
         layout = Layout(Size(side, side), 1024, 3, "uint8", "RGB")
-        said = render._memory(large[method], layout, record["workers"]) / 2**20
-        assert 0.97 <= said / record["peak_mib"] <= 1.2, record
+        said = render._memory(large[method], layout, Region(0, 0, side, side), record["workers"]) / 2**20
+        assert 0.9 <= said / record["peak_mib"] <= 1.1, record
     assert len(records) > 10
 
 
 @pytest.mark.slow
 def test_memory_of_a_huge_picture(tmp_path: Path, model_file: Path) -> None:
-    assert peak(tmp_path, model_file, 20_000) < 1.5 * 2**30
+    assert peak(tmp_path, model_file, 20_000) < 1.1 * peak(tmp_path, model_file, 4000) < 1.5 * 2**30
 
 
-def peak(folder: Path, model_file: Path, side: int) -> int:
+def peak(folder: Path, model_file: Path, side: int, *, workers: int = 2) -> int:
     """Peak memory in bytes of a process that renders a square, near what it said that it would be."""
     if not Path("/proc/self/status").exists():
         pytest.skip("only Linux tells the peak of one program, apart from that of the one which started it")
     script = f"""
 from texsyn import load
 from texsyn.render import plan
-made = plan(load({str(model_file)!r}), {str(folder / "big.tif")!r}, ({side}, {side}), seed=1, workers=2, overwrite=True)
+made = plan(load({str(model_file)!r}), {str(folder / "big.tif")!r}, ({side}, {side}), seed=1, workers={workers},
+            overwrite=True)
 made.run()
 print(made.memory_bytes, *(int(s.split()[1]) * 1024 for s in open("/proc/self/status") if s.startswith("VmHWM")))
 """
@@ -649,7 +715,7 @@ print(made.memory_bytes, *(int(s.split()[1]) * 1024 for s in open("/proc/self/st
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, env=env)
     assert done.returncode == 0, done.stderr
     said, found = map(int, done.stdout.split())
-    assert 0.85 * found < said < 1.8 * found  # said for exemplars of 256x256 and full caches; these are smaller
+    assert 0.83 * found < said < 1.2 * found, (said, found)
     return found
 
 

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from texsyn.noise import UNIT
 
+UNFOLDED = 2**20  # numbers at a time, 8 MiB, that conv2d makes of noise
+
 
 def texton(u: Tensor) -> tuple[Tensor, Tensor]:
     """(m, t) of u (C, h, w): m (C, 1, 1) the channel means and t (C, h, w) = (u - m)/sqrt(h w)."""
@@ -36,9 +38,18 @@ def exact_field(u: Tensor, noise: Tensor) -> Tensor:
     x, n = u.double(), u.shape[1] * u.shape[2]
     m = ((2 * u.long().sum((1, 2), keepdim=True) + n) // (2 * n)).double()
     kernel = (x - m).flip(1, 2)[:, None]  # conv2d correlates; the flip makes it the convolution of the formula
-    total = F.conv2d(noise.to(x)[None, None], kernel)[0]
+    total = _convolved(noise.to(x), kernel)
     field = m + total / total.new_tensor(UNIT * math.sqrt(n))
     return (field + 0.5).floor().clamp(0, 255).to(torch.uint8)
+
+
+def _convolved(noise: Tensor, kernel: Tensor) -> Tensor:
+    """conv2d of noise (H+h-1, W+w-1) with kernel (C, 1, h, w) in bands: on a CPU it unfolds h w numbers a pixel."""
+    h, w = kernel.shape[2:]
+    n_rows = noise.shape[0] - h + 1
+    at_once = n_rows if noise.device.type != "cpu" else max(1, UNFOLDED // (h * w * noise.shape[1]))
+    bands = [noise[top : min(top + at_once, n_rows) + h - 1] for top in range(0, n_rows, at_once)]
+    return torch.cat([F.conv2d(band[None, None], kernel)[0] for band in bands], 1)
 
 
 def field(u: Tensor, noise: Tensor) -> Tensor:

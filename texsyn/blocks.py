@@ -6,11 +6,13 @@ computation inside a block (an FFT, say) depends on what is computed together.
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from texsyn.images import Region, Size
 #: (rows, columns) after which a plane repeats; None on an axis that does not
 Period = tuple[int | None, int | None]
 ENDLESS: Period = (None, None)
+_PRIVATE: Any = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 TILES = ("none", "x", "y", "xy")
 
 
@@ -37,8 +40,9 @@ class Blocks:
     """A plane of pixels (H, W, ...) behind compute(region), which is only ever asked for whole blocks.
 
     The grid starts at (0, 0). On an axis with a period the plane repeats: compute sees regions inside one period
-    only, the last block of which may be smaller. At most `kept` blocks stay in memory. Threads may ask at once; a
-    block that two of them need is computed once.
+    only, the last block of which may be smaller. On the other axes blocks end at the borders of `within`, where it is
+    given, and so must windows; that is for a compute whose pixels do not depend on its region. At most `kept` blocks
+    stay in memory. Threads may ask at once; a block that two of them need is computed once.
 
     >>> asked = []
     >>> def compute(region):
@@ -50,21 +54,31 @@ class Blocks:
     """
 
     def __init__(
-        self, compute: Callable[[Region], np.ndarray], block: Size, period: Period = ENDLESS, *, kept: int = 64
+        self,
+        compute: Callable[[Region], np.ndarray],
+        block: Size,
+        period: Period = ENDLESS,
+        *,
+        within: Region | None = None,
+        kept: int = 64,
     ) -> None:
         self._compute, self._block, self._period, self._kept_at_most = compute, block, period, kept
+        ends = (None, None) if within is None else ((within.top, within.bottom), (within.left, within.right))
+        self._ends = [e if n is None else None for e, n in zip(ends, period, strict=True)]
         self._kept: OrderedDict[tuple[int, int], Future[np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()
 
     def window(self, region: Region) -> np.ndarray:
         """The pixels of any region, (height, width, ...)."""
         out: np.ndarray | None = None
+        sides = ((region.top, region.bottom), (region.left, region.right))
+        assert all(e is None or (e[0] <= s[0] and s[1] <= e[1]) for s, e in zip(sides, self._ends, strict=True)), region
         for i, rows, from_rows in _pieces(region.top, region.bottom, self._block.height, self._period[0]):
             for j, columns, from_columns in _pieces(region.left, region.right, self._block.width, self._period[1]):
-                block = self._get(i, j)
+                block, here = self._get(i, j), self._region(i, j)
                 if out is None:
                     out = np.empty((region.height, region.width, *block.shape[2:]), block.dtype)
-                out[rows, columns] = block[from_rows, from_columns]
+                out[rows, columns] = block[_moved(from_rows, -here.top), _moved(from_columns, -here.left)]
         assert out is not None
         return out
 
@@ -81,7 +95,7 @@ class Blocks:
         if found is not None:
             return found.result()
         try:
-            mine.set_result(self._compute(self._region(i, j)))
+            mine.set_result(_apart(self._compute(self._region(i, j))))
         except BaseException as e:
             with self._lock:
                 self._kept.pop((i, j), None)
@@ -90,22 +104,50 @@ class Blocks:
         return mine.result()
 
     def _region(self, i: int, j: int) -> Region:
-        height, width = (
-            n if period is None else min(n, period - k * n)
-            for k, n, period in zip((i, j), (self._block.height, self._block.width), self._period, strict=True)
-        )
-        return Region(i * self._block.height, j * self._block.width, height, width)
+        sides = (self._block.height, self._block.width)
+        (top, bottom), (left, right) = map(_extent, (i, j), sides, self._period, self._ends)
+        return Region(top, left, bottom - top, right - left)
+
+
+def _extent(k: int, side: int, period: int | None, ends: tuple[int, int] | None) -> tuple[int, int]:
+    """Where the k-th block of an axis starts and stops."""
+    start, stop = k * side, (k + 1) * side
+    if period is not None:
+        return start, min(stop, period)
+    return (start, stop) if ends is None else (max(start, ends[0]), min(stop, ends[1]))
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
+
+
+def _apart(block: np.ndarray) -> np.ndarray:
+    """A copy in pages of its own: what stays among the short-lived arrays of a heap leaves gaps that nothing fits."""
+    kept = np.frombuffer(mmap.mmap(-1, max(1, block.nbytes), **_PRIVATE), block.dtype, block.size).reshape(block.shape)
+    kept[...] = block
+    return kept
+
+
+def most_kept(region: Region, block: Size, kept: int, pixel_bytes: int) -> int:
+    """Bytes of the blocks that Blocks(..., block, kept=kept) holds at most for windows inside a region.
+
+    >>> most_kept(Region(-1, 0, 6, 4), Size(4, 4), kept=9, pixel_bytes=10)  # three blocks below each other
+    480
+    """
+    rows = -(-region.bottom // block.height) - region.top // block.height
+    columns = -(-region.right // block.width) - region.left // block.width
+    return min(rows * columns, kept) * block.pixels * pixel_bytes
 
 
 def _pieces(start: int, stop: int, side: int, period: int | None) -> Iterator[tuple[int, slice, slice]]:
-    """One axis of a window cut at the borders of blocks: (number of the block, where in the window, where in it)."""
+    """One axis of a window cut at blocks' borders: (number of the block, where in the window, where in a period)."""
     at = start
     while at < stop:
         home = at if period is None else at % period
         k = home // side
         end = (k + 1) * side if period is None else min((k + 1) * side, period)
         n = min(stop - at, end - home)
-        yield k, slice(at - start, at - start + n), slice(home - k * side, home - k * side + n)
+        yield k, slice(at - start, at - start + n), slice(home, home + n)
         at += n
 
 

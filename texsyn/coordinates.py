@@ -33,8 +33,8 @@ from texsyn.pyramid import parent
 
 def take(exemplar: Tensor, source: Tensor) -> Tensor:
     """The picture that a map stands for: exemplar (h, w, C), source (H, W, 2), gives (H, W, C)."""
-    at = source.long()
-    return exemplar[at[..., 0], at[..., 1]]
+    at = source[..., 0] * exemplar.shape[1] + source[..., 1]
+    return exemplar.flatten(0, 1).index_select(0, at.reshape(-1)).view(*at.shape, -1)
 
 
 def children(
@@ -47,7 +47,7 @@ def children(
     """
     rows, y = _parents(child.top, child.height, region.top, fine[0], coarse[0], source.device)
     columns, x = _parents(child.left, child.width, region.left, fine[1], coarse[1], source.device)
-    doubled = 2 * source[rows][:, columns]
+    doubled = source[rows][:, columns].mul_(2)
     doubled[..., 0] += y[:, None]
     doubled[..., 1] += x[None, :]
     doubled[..., 0].clamp_(max=size.height - 1)

@@ -212,7 +212,7 @@ def _with_nearest(level: Level, source: Tensor, views: Tensor, chosen: Tensor) -
     source = source.clone()
     for where in chosen.nonzero().split(8192):
         y, x = where[:, 0], where[:, 1]
-        source[y, x] = level.nearest(views[y, x].reshape(len(where), -1))
+        source[y, x] = level.nearest(views[y, x].reshape(len(where), views[0, 0].numel()))
     return source
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import shutil
 import threading
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from texsyn.blocks import Period, period_of
+from texsyn.heap import give_back, resident
 from texsyn.images import MAX_SIDE, OutputError, Region, Size
 from texsyn.images.depth import to_half
 from texsyn.images.partial import Partial
@@ -41,30 +43,29 @@ STRIP = 8192  # pixels: jobs are taken from strips of this width, so that what n
 FARTHEST = 2**40  # of a region's corner from the origin
 MAX_WORKERS = 1024
 LOG_EVERY = 2.0  # seconds; what is younger is made again after a kill
+LOOK_EVERY = 0.7  # seconds between two returns of free memory, which cost some hundredths each
 POLL = 0.2  # seconds between two looks at the caller's cancel
 MEMORY_LIMIT = 1.5 * 2**30  # the default number of workers stays below it
 
 
 class Memory(NamedTuple):
-    """Peak resident size: MiB; MiB a channel; MiB of what is kept, which grows with the square root of the picture's
-    pixels up to KEPT_FULL; bytes a pixel that a worker renders at once; bytes such a pixel and channel. Channels are
-    those that are matched. From benchmarks/results/render_cpu.json: 0.97 to 1.2 times what was measured there.
+    """Peak resident size besides the sheets, a plane's blocks and pixels on their way to the file: MiB of interpreter,
+    libraries and compiled loops; bytes a pixel that a worker renders at once; bytes such a pixel and matched channel.
+    Measured, gaps in the heap included: see benchmarks/results/render_cpu.json.
     """
 
     base: float
-    channel: float
-    kept: float
     pixel: float
     pixel_channel: float
 
 
-KEPT_FULL = 2**26
 MEMORY = {
-    "texto": Memory(396, 13, 170, 60, 2),
-    "texto-2018": Memory(355, 10, 100, 30, 32),
-    "gaussian": Memory(346, 0, 140, 16, 22),
+    "texto": Memory(370, 46, 6),
+    "texto-2018": Memory(365, 8, 43),
+    "gaussian": Memory(335, 0, 0),
 }
-OTHERS = Memory(400, 40, 170, 60, 32)
+OTHERS = Memory(400, 60, 32)
+FFT_PIXEL = 128  # bytes a pixel of a gaussian block's transform
 
 
 def to_file(
@@ -132,12 +133,12 @@ class Plan:
 
     @property
     def memory_bytes(self) -> int:
-        """Peak memory of the process, about; it does not depend on the picture's size."""
-        return _memory(self.model, self.layout, self.workers)
+        """Peak memory of the process, about; from some megapixels on it does not depend on the picture's size."""
+        return _memory(self.model, self.layout, self.region, self.workers)
 
     def window(self, seed: int) -> Window:
         """The plane of a seed that is shown."""
-        return self.model.plane(seed=seed, period=self.period, number=self.number)
+        return self.model.plane(seed=seed, period=self.period, number=self.number, within=self.region)
 
     @property
     def disk_bytes(self) -> int:
@@ -165,15 +166,13 @@ class Plan:
 
         A job costs less where those to its left and above it are done; four in a square show how much.
         """
-        grid, size = self.grid, self.layout.size
-        shape = Size(min(grid.side.height, size.height), min(grid.side.width, size.width))
+        grid = self.grid
         square = [(i, j) for i in range(min(grid.rows, 2)) for j in range(min(grid.columns, 2))]
+        jobs = [grid.job(i * min(grid.per_strip, grid.columns) + j) for i, j in square]
 
         def sample(worker: int) -> list[float]:
             window, stamps = self.window(self.seed + worker), [time.perf_counter()]
-            for i, j in square:
-                # from the second row and column on, so that blocks of coarse levels are met at their middle
-                job = Region((i + 1) * grid.side.height, (j + 1) * grid.side.width, shape.height, shape.width)
+            for job in jobs:
                 self._render(window, job, threading.Event())
                 stamps.append(time.perf_counter())
             return [after - before for before, after in pairwise(stamps)]
@@ -181,11 +180,14 @@ class Plan:
         with one_torch_thread(), ThreadPoolExecutor(self.workers) as pool:
             self.model.render(Region(0, 0, 16, 16), seed=self.seed)  # compiles
             samples = list(pool.map(sample, range(self.workers)))
-        cost = {at: sum(times) / self.workers for at, times in zip(square, zip(*samples, strict=True), strict=True)}
+        cost = {  # seconds a pixel
+            at: sum(times) / self.workers / job.size.pixels
+            for at, job, times in zip(square, jobs, zip(*samples, strict=True), strict=True)
+        }
         total = 0.0
         for job in map(grid.job, range(grid.n)):
             at = int(job.top > 0), int(job.left % (grid.per_strip * grid.side.width) > 0)
-            total += cost[at] * job.size.pixels / shape.pixels
+            total += cost[at] * job.size.pixels
         return total / grid.n * -(-grid.n // self.workers)
 
     def run(self, watch: Watch | None = None) -> dict[str, Any]:
@@ -213,7 +215,10 @@ class Plan:
         window = self.window(self.seed)
         missing = (i for i in range(self.grid.n) if i not in out.done)
         n_before = len(out.done)
+        others = (resident() or 0) - MEMORY.get(self.model.method, OTHERS).base * 2**20  # our caller's own
+        most = self.memory_bytes + max(0.0, others)
         stop, unlogged, logged_at = threading.Event(), list[int](), time.monotonic()
+        looked_at = logged_at
         running = set[Future[int]]()
 
         def make(i: int) -> int:
@@ -237,6 +242,9 @@ class Plan:
                 if time.monotonic() - logged_at > LOG_EVERY:
                     out.record(unlogged)
                     unlogged, logged_at = [], time.monotonic()
+                if time.monotonic() - looked_at > LOOK_EVERY and (resident() or 0) > most:
+                    give_back()
+                    looked_at = time.monotonic()
             out.record(unlogged)
         except OSError:  # after a failed write or sync nobody knows what reached the disk
             raise
@@ -326,7 +334,7 @@ def plan(
         period=period,
         seed=seed,
         number=number,
-        workers=workers or _default_workers(model, layout),
+        workers=workers or _default_workers(model, layout, region),
         recipe=recipe,
         identity=identity,
         resume=resume,
@@ -374,20 +382,17 @@ def _recipe(model: TextureModel, whole: Size, region: Region, tile: str, seed: i
     return recipe_of(order_of(model, region.size, seed, tile), exemplars_of(model.material), more)
 
 
-def _memory(model: TextureModel, layout: Layout, workers: int) -> int:
-    cost, size = MEMORY.get(model.method, OTHERS), layout.size
-    grid, side = _Grid(size, layout.tile), _piece(workers)
+def _memory(model: TextureModel, layout: Layout, region: Region, workers: int) -> int:
+    cost, grid, piece = MEMORY.get(model.method, OTHERS), _Grid(layout.size, layout.tile), _piece(workers) ** 2
     channels, resident = _fitted(model.material)
-    kept = cost.kept * min(1.0, size.pixels / KEPT_FULL) ** 0.5
-    shared = (cost.base + cost.channel * channels + kept) * 2**20 + resident
-    each = min(side, size.height) * min(side, size.width) * (cost.pixel + cost.pixel_channel * channels)
-    # a job's pixels, a piece of them, and its tiles
-    each += 3 * min(grid.side.pixels, size.pixels) * layout.channels * np.dtype(layout.dtype).itemsize
-    if model.method == "gaussian":  # blocks that are kept, and transforms, grow with the exemplar
-        height, width = (max(n, 512) for n in (model.exemplar.size.height, model.exemplar.size.width))
-        shared += 32 * channels * height * width
-        each += 60 * (height + model.exemplar.size.height) * (width + model.exemplar.size.width)
-    return round(shared + min(workers, grid.n) * each)
+    shared = cost.base * 2**20 + resident + model.plane_bytes(region)
+    # of the largest jobs, which lie in the first rows or are all the same: pixels, a piece of them, and tiles
+    jobs = sorted((grid.job(i).size.pixels for i in range(min(grid.n, 4 * workers))), reverse=True)[:workers]
+    each = cost.pixel + cost.pixel_channel * channels
+    spent = sum(min(n, piece) * each + 3 * n * layout.channels * np.dtype(layout.dtype).itemsize for n in jobs)
+    if model.method == "gaussian":
+        spent += len(jobs) * FFT_PIXEL * math.prod(max(n, 512) + n for n in astuple(model.exemplar.size))
+    return round(shared + spent)
 
 
 def _fitted(material: Material) -> tuple[int, int]:
@@ -407,7 +412,7 @@ def _piece(workers: int) -> int:
     return 1024 if workers <= 8 else 512
 
 
-def _default_workers(model: TextureModel, layout: Layout) -> int:
+def _default_workers(model: TextureModel, layout: Layout, region: Region) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fitting = (n for n in range(cores, 1, -1) if _memory(model, layout, n) <= MEMORY_LIMIT)
+    fitting = (n for n in range(cores, 1, -1) if _memory(model, layout, region, n) <= MEMORY_LIMIT)
     return next(fitting, 1)

@@ -144,16 +144,21 @@ class TextureModel(ABC):
             raise ValueError(f"map {part!r} names {len(found)} of the maps {', '.join(names)}; give a part of one name")
         return found[0]
 
-    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0, within: Region | None = None) -> Window:
         """The infinite picture of a seed, as a function from a region to its pixels.
 
         Any region, negative and far away ones too, equals the same part of any larger one, bit for bit, in whatever
         order and from however many threads it is asked for. What neighbouring regions share is kept for a while, so
         ask one plane for many regions rather than many planes for one each. With a period the plane repeats: a region
         of that size tiles. number: which of the maps of a stack is shown; maps of one seed fit each other to the pixel.
+        within: holds all regions that will be asked for; some models then compute less around it.
         Raises NotImplementedError for models that are not local.
         """
         raise NotImplementedError(f"{self.method} pictures are made whole; fit an endless model to render regions")
+
+    def plane_bytes(self, within: Region) -> int:
+        """What plane() keeps in memory at most for regions in that one."""
+        return 0
 
     def render(self, region: Region, *, seed: int, period: Period = ENDLESS) -> Tensor:
         """A window of the plane, (c, h, w) in [0, 1] (a float exemplar keeps its range); see plane()."""

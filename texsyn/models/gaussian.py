@@ -26,13 +26,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texsyn.adsn import field
-from texsyn.blocks import ENDLESS, Blocks, Period, period_of
+from texsyn.blocks import ENDLESS, Blocks, Period, most_kept, period_of
 from texsyn.images import Picture, Region, Size, from_unit, to_unit
 from texsyn.models.base import Synthesis, TextureModel, Watch, Window
 from texsyn.noise import NoiseField
 from texsyn.ot.nearest import one_torch_thread
 
 BLOCK = 512  # least side of a block of the Gaussian plane; a block costs one FFT of its side plus the exemplar's
+KEPT_BLOCKS = 16
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,12 @@ class Gaussian(TextureModel):
         watch.step(1.0, "done")
         return _synthesis(pixels, self.exemplar)
 
-    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0, within: Region | None = None) -> Window:
         assert number == 0, number
-        blocks = self._blocks(seed, period, Watch())
-        return lambda region: _synthesis(blocks.window(region), self.exemplar).pixels
+        return self._blocks(seed, period, Watch(), self.exemplar.pixels.dtype).window
+
+    def plane_bytes(self, within: Region) -> int:
+        return most_kept(within, self._block, KEPT_BLOCKS, self.exemplar.channels * self.exemplar.pixels.itemsize)
 
     @property
     def halo(self) -> int:
@@ -95,8 +98,13 @@ class Gaussian(TextureModel):
         height, width = (next_fast_len(max(n, BLOCK) + n - 1, real=True) for n in self._u.shape[1:])
         return height, width
 
-    def _blocks(self, seed: int, period: Period, watch: Watch) -> Blocks:
-        """The plane (H, W, C) float32, in blocks that are the same for every window."""
+    @property
+    def _block(self) -> Size:
+        height, width = self._window()
+        return Size(height - self._u.shape[1] + 1, width - self._u.shape[2] + 1)
+
+    def _blocks(self, seed: int, period: Period, watch: Watch, dtype: Any = np.float32) -> Blocks:
+        """The plane (H, W, C), float32 or in the exemplar's depth, in blocks that are the same for every window."""
         noise, (height, width) = NoiseField(seed, period=period), self._window()
         n_before, m_before = self._u.shape[1] - 1, self._u.shape[2] - 1
 
@@ -104,9 +112,10 @@ class Gaussian(TextureModel):
         def block(here: Region) -> np.ndarray:
             watch.step(0.0, f"block at {here.left}, {here.top}")
             window = noise.normal(Region(here.top - n_before, here.left - m_before, height, width))
-            return self._field(window)[:, : here.height, : here.width].permute(1, 2, 0).contiguous().numpy()
+            values = self._field(window)[:, : here.height, : here.width].permute(1, 2, 0).contiguous().numpy()
+            return np.ascontiguousarray(from_unit(values, dtype))
 
-        return Blocks(block, Size(height - n_before, width - m_before), period, kept=16)
+        return Blocks(block, self._block, period, kept=KEPT_BLOCKS)
 
     def _field(self, noise: np.ndarray) -> Tensor:
         """adsn.field a channel at a time: a third more FFTs than all at once, in a third of the memory."""

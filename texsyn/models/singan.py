@@ -362,10 +362,10 @@ class Singan(Endless):
     def _plane(self, region: Region, grids: Sequence[Grid]) -> Plane:
         return Plane.of(region, grids, len(self.amplitudes), self._reach, self.config.architecture == "grown")
 
-    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0, within: Region | None = None) -> Window:
         if not self.config.endless:
-            return super(Endless, self).plane(seed=seed, period=period, number=number)
-        return super().plane(seed=seed, period=period, number=number)
+            return super(Endless, self).plane(seed=seed, period=period, number=number, within=within)
+        return super().plane(seed=seed, period=period, number=number, within=within)
 
     def values(self, region: Region, seed: int, period: Period) -> Tensor:
         """(c, h, w) in the exemplar's range. A period is one of every scale, in proportion."""

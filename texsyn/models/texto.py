@@ -37,7 +37,7 @@ from torch import Tensor
 from texsyn.adsn import exact_field
 from texsyn.ascent import Ascent, Canvas
 from texsyn.atlas import Atlas, Level, centred, rounded
-from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
+from texsyn.blocks import ENDLESS, Blocks, Period, most_kept, period_of, share_rows
 from texsyn.coordinates import children, correct, take, vote, wrap
 from texsyn.images import InputError, Picture, Region, Size, to_unit
 from texsyn.material import Material
@@ -56,6 +56,7 @@ BETWEEN = 2  # rounds of transport to both exemplars of a morph at each coarse l
 BLOB = 3  # pixels of the coarsest level: about half the width of the blobs in which several sheets start
 #: products of one batch of the ascent up to which a CPU is done before a GPU has been told: some 23 launches
 SMALL_BATCH = 2**25
+KEPT_BLOCKS = 40  # of each transported level in planes
 BLOCK, COARSE_BLOCK = Size(256, 256), Size(128, 128)  # of the finest transported level's map in planes, of the others'
 
 
@@ -228,11 +229,21 @@ class Texto(TextureModel):
         named = at if self.atlas.single else np.concatenate([at, sheet[..., None].astype(at.dtype)], 2)
         return Synthesis(pixels, named, evidence, others)
 
-    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0, within: Region | None = None) -> Window:
         """See TextureModel.plane(). number: which of the material's maps is shown; they fit each other."""
         if not self.config.endless:
-            return super().plane(seed=seed, period=period, number=number)
-        return self._window(self._maps(seed, period, keep=True), number)
+            return super().plane(seed=seed, period=period, number=number, within=within)
+        return self._window(self._maps(seed, period, keep=True, within=within), number)
+
+    def plane_bytes(self, within: Region) -> int:
+        """Coordinates, 8 bytes each, in blocks of every transported level."""
+        if not self.config.endless:
+            return super().plane_bytes(within)
+        total, needed = 0, self._needed(within, ENDLESS)
+        for level in self.transported:
+            here = needed[level.number]
+            total += min(8 * here.size.pixels, most_kept(here, self._block(level), KEPT_BLOCKS, pixel_bytes=8))
+        return total
 
     def render(self, region: Region, *, seed: int, period: Period = ENDLESS) -> Tensor:
         if not self.config.endless:
@@ -333,8 +344,7 @@ class Texto(TextureModel):
     def _corrected_map(self, level: Level, below: Map, period: Period, threads: int, region: Region) -> Tensor:
         """A fine level's map on a region: the children of the coarser map, votes and corrections."""
         c, region = self.config, region.grow(self.halos()[level.number])
-        ends = uneven_ends(period, level.number)
-        margin = 2 * (level.w // 2) * MENDING_PASSES if any(ends) else 0
+        ends, margin = uneven_ends(period, level.number), self._mending(level, period)
         source = self._children(level, below, period, region.grow(margin))
         if any(ends):
             source = mend(level, source, region.grow(margin), ends)
@@ -345,6 +355,11 @@ class Texto(TextureModel):
                 u = take(level.codes, source)
             source = correct(u, source, level.codes, level.w, fix=level.fix, threads=threads)
         return source
+
+    def _mending(self, level: Level, period: Period) -> int:
+        """What is computed around a corrected level's region, besides its halo, to mend the ends of a period."""
+        mended = level not in self.transported and any(uneven_ends(period, level.number))
+        return 2 * (level.w // 2) * MENDING_PASSES if mended else 0
 
     def _children(self, level: Level, below: Map, period: Period, region: Region) -> Tensor:
         fine, coarse = level_period(period, level.number), level_period(period, level.number + 1)
@@ -531,24 +546,28 @@ class Texto(TextureModel):
         period: Period,
         *,
         keep: bool = False,
+        within: Region | None = None,
         threads: int = 1,
         evidence: list[dict[str, Any]] | None = None,
     ) -> Map:
         """The map of level 0 on any region of the plane, by computing at each level what the next one needs.
 
         keep: the transported levels in blocks that are kept, for many regions; otherwise just what is asked for.
+        within: what holds those regions; blocks end where nothing in it needs them.
         """
         assert self.psi is not None, "an endless model is made by fit() or load()"
         coarsest = self.levels[-1]
         noise = NoiseField(seed, coarsest.number, period=level_period(period, coarsest.number))
         below: Map = partial(self._start_on_plane, noise)
+        needed = None if within is None else self._needed(within, period)
         for level in self.transported:
             below = partial(self._transported_map, level, below, period, threads, evidence)
             if keep:
                 below = _in_blocks(
                     below,
-                    BLOCK if level is self.transported[-1] else COARSE_BLOCK,
+                    self._block(level),
                     level_period(period, level.number),
+                    None if needed is None else needed[level.number],
                     self.device,
                 )
         return self._finer(below, period, threads)
@@ -569,6 +588,17 @@ class Texto(TextureModel):
         if evidence is not None:
             evidence.append(account(level, source))
         return source
+
+    def _block(self, level: Level) -> Size:
+        return BLOCK if level is self.transported[-1] else COARSE_BLOCK
+
+    def _needed(self, within: Region, period: Period) -> list[Region]:
+        """Of each level, finest first: the region whose map is needed for level 0's on that region."""
+        found = [within]
+        for level, halo in list(zip(self.levels, self.halos(), strict=True))[:-1]:
+            grown = found[-1].grow(halo + self._mending(level, period))
+            found.append(coarser(grown, level_period(period, level.number), level_period(period, level.number + 1)))
+        return found
 
     def _start_on_plane(self, noise: NoiseField, region: Region) -> Tensor:
         def before(noise: NoiseField, rows: int, columns: int) -> np.ndarray:
@@ -672,8 +702,8 @@ def _assign_all(search: NearestIndex, u: Tensor, w: int, threads: int) -> Tensor
     return winner
 
 
-def _in_blocks(maps: Map, block: Size, period: Period, device: torch.device) -> Map:
-    blocks = Blocks(lambda region: maps(region).cpu().numpy(), block, period, kept=40)
+def _in_blocks(maps: Map, block: Size, period: Period, within: Region | None, device: torch.device) -> Map:
+    blocks = Blocks(lambda region: maps(region).cpu().numpy(), block, period, within=within, kept=KEPT_BLOCKS)
     return lambda region: torch.from_numpy(blocks.window(region)).to(device)
 
 

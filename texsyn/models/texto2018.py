@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texsyn.adsn import field, patch_law
-from texsyn.blocks import ENDLESS, Blocks, Period, period_of
+from texsyn.blocks import ENDLESS, Blocks, Period, most_kept, period_of
 from texsyn.images import InputError, Picture, Region, Size, from_unit, to_unit
 from texsyn.models.base import Synthesis, TextureModel, Watch, Window
 from texsyn.noise import NoiseField
@@ -42,6 +42,7 @@ from texsyn.pyramid import coarser, level_period, level_size
 SMALLEST = 8  # shorter side of an exemplar
 FITTED = 4  # rows on each side of a period's end that work off what doubling has too many or too few
 BLOCK = 128  # side of the blocks in which the coarsest scale's Gaussian texture is computed
+KEPT_BLOCKS = 64  # of 64 KB a channel
 PATCHES_AT_ONCE = 2**15  # assigned at a time: 3.5 MB for 3x3 RGB
 TRAINING_PATCHES = 2**18  # that a potential above the coarsest scale is solved on: 28 MB for 3x3 RGB
 
@@ -194,7 +195,7 @@ class Texto2018(TextureModel):
         watch.step(1.0, "done")  # nothing after the last average but the exemplar's depth
         return Synthesis(self._pixels(U), None, evidence)
 
-    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0, within: Region | None = None) -> Window:
         assert number == 0, number
         start = self._start_of(seed, period)
 
@@ -203,6 +204,13 @@ class Texto2018(TextureModel):
             return self._pixels(self._output(0, start, period, region))
 
         return window
+
+    def plane_bytes(self, within: Region) -> int:
+        """The start, float32, in blocks of the coarsest scale."""
+        coarsest = self.scales[-1]
+        size = level_size(within.grow(self.halo).size, coarsest.s)
+        here = Region(0, 0, size.height, size.width)
+        return most_kept(here, Size(BLOCK, BLOCK), KEPT_BLOCKS, 4 * coarsest.u.shape[0])
 
     @property
     def halo(self) -> int:
@@ -255,7 +263,7 @@ class Texto2018(TextureModel):
             U = field(u, torch.from_numpy(W).to(u))[:, : here.height, : here.width]
             return U.float().permute(1, 2, 0).contiguous().cpu().numpy()
 
-        return Blocks(block, Size(BLOCK, BLOCK), noise.period)
+        return Blocks(block, Size(BLOCK, BLOCK), noise.period, kept=KEPT_BLOCKS)
 
     def tensors(self) -> dict[str, Tensor]:
         """Positions and potential of each scale; the atoms themselves are cut out of the exemplar again."""

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from texsyn.blocks import ENDLESS, Blocks, Period, period_of, share_rows
+from texsyn.blocks import ENDLESS, Blocks, Period, most_kept, period_of, share_rows
 from texsyn.images import InputError, Picture, Region, Size, from_unit
 from texsyn.models.base import Cancelled, Synthesis, TextureModel, Watch, Window
 from texsyn.ot.nearest import one_torch_thread
 from texsyn.training import Outcome, Run, Trainee, train
 
 BLOCK = 256  # side of the blocks in which a plane is computed: 4 MB of values at 16 channels
+KEPT_BLOCKS = 64
 
 
 class Learner(Trainee, Protocol):
@@ -156,9 +157,14 @@ class Endless(TrainedModel):
         evidence = {"level": 0, "size": str(size), "steps": self.steps, "clipped": round(out, 4)}
         return Synthesis(made[0], None, [evidence], tuple(made[1:]))
 
-    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0) -> Window:
+    def plane(self, *, seed: int, period: Period = ENDLESS, number: int = 0, within: Region | None = None) -> Window:
         blocks = self._blocks(seed, period)
         return lambda region: self._pixels(blocks.window(region), number)
+
+    def plane_bytes(self, within: Region) -> int:
+        """Values of all maps, float32."""
+        n_channels = sum(one.channels for one in self.material.sheets[0].maps)
+        return most_kept(within, Size(BLOCK, BLOCK), KEPT_BLOCKS, 4 * n_channels)
 
     def _pixels(self, values: np.ndarray, number: int = 0) -> np.ndarray:
         """The pixels of one of the maps, from values of the channels of all of them."""
@@ -175,4 +181,4 @@ class Endless(TrainedModel):
         def block(here: Region) -> np.ndarray:
             return self.values(here, seed, period).permute(1, 2, 0).contiguous().cpu().numpy()
 
-        return Blocks(block, Size(BLOCK, BLOCK), period)
+        return Blocks(block, Size(BLOCK, BLOCK), period, kept=KEPT_BLOCKS)
