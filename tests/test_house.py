@@ -24,6 +24,7 @@ FLOORS = {
     "texsyn.noise": 0,
     "texsyn.blocks": 0,
     "texsyn.pyramid": 0,
+    "texsyn.regularity": 0,
     "texsyn.cubic": 0,
     "texsyn.patches": 0,
     "texsyn.adsn": 0,
