@@ -25,6 +25,7 @@ FLOORS = {
     "texsyn.blocks": 0,
     "texsyn.heap": 0,
     "texsyn.pyramid": 0,
+    "texsyn.regularity": 0,
     "texsyn.cubic": 0,
     "texsyn.patches": 0,
     "texsyn.adsn": 0,

@@ -127,23 +127,24 @@ def test_compiled_loops_and_torch_give_the_same_pictures(monkeypatch: pytest.Mon
 
 def test_small_batches_of_a_gpu_are_done_in_main_memory_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     sheets = (Sheet((load("skimage:brick:48"),)), Sheet((load("skimage:grass:48"),), exemplar=1))
-    for exemplar in (load("skimage:brick:64"), Material(sheets)):
-        model = Texto(exemplar, TextoConfig(passes=2))
+    for exemplar, regular in ((load("skimage:brick:64"), "always"), (Material(sheets), "never")):
+        model = Texto(exemplar, TextoConfig(passes=2, regular=regular))
+        assert bool(model.wide) == (regular == "always")
         expected = model.synthesise(Size(60, 70), seed=8).source
         coarsest = model.transported[0]
         used: list[int] = []
 
         def copied(self: Texto, level: Level, batch: int, *, first: Level = coarsest, used: list[int] = used) -> Level:
             used.append(batch)
-            return self._in_main_memory[level.number] if level is first else level
+            return self._in_main_memory[level.number, level.w] if level.number == first.number else level
 
         with monkeypatch.context() as m:
             m.setattr(Texto, "_where_faster", copied)
             assert np.array_equal(model.synthesise(Size(60, 70), seed=8).source, expected)
-        assert used == [64] * len(model.transported)
+        assert used == [64] * (len(model.wide) + len(model.transported))
 
         model.device = torch.device("cuda")  # nothing is put there
-        assert model._where_faster(coarsest, 64) is model._in_main_memory[coarsest.number]
+        assert model._where_faster(coarsest, 64) is model._in_main_memory[coarsest.number, coarsest.w]
         assert model._where_faster(coarsest, 2**30) is coarsest
         model.device = torch.device("cpu")
         assert model._where_faster(coarsest, 64) is coarsest

@@ -8,6 +8,7 @@ points at one is sent to the nearest that is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +24,7 @@ from texsyn.pyramid import level_size, n_levels_for, pyramid
 
 MENDING_ATOMS = 65536
 MAX_MATCHED = 20  # channels: at 5x5 pixels a byte product takes no more
+MAX_NUMBERS = 511  # of a patch: what a byte product takes (see texsyn.ot.nearest)
 MAX_COARSEST_ATOMS = 40_000  # beyond it (very long strips) one pass over the coarsest level would take minutes
 
 
@@ -223,6 +225,23 @@ class Atlas:
             mass = (each[rows] / each[rows].sum()).to(device)
         return Level(s, codes.to(device), w, atom.to(device), mass, owner.to(device))
 
+    def wide(self, sides: Sequence[int]) -> list[Level]:
+        """The coarsest level of one plain picture with windows of these sides, odd and largest first.
+
+        A window that takes more than half of the picture or than MAX_NUMBERS is made smaller, and left out when it is
+        no smaller than the one before or no larger than w. An atom's mass is the number of pixels it is the nearest
+        of: with equal ones the picture's border, where no window is centred, would be left out.
+        """
+        coarsest, found = self.levels[-1], list[Level]()
+        for side in sides:
+            while side**2 * coarsest.codes.shape[2] > MAX_NUMBERS or 2 * side > min(coarsest.codes.shape[:2]):
+                side -= 2
+            if side > self.w and (not found or side < found[-1].w):
+                rows, columns = (_nearest_pixels(n, side) for n in coarsest.codes.shape[:2])
+                mass = (rows[:, None] * columns).reshape(-1).to(coarsest.codes.device)
+                found.append(Level(coarsest.number, coarsest.codes, side, mass=mass / mass.sum()))
+        return found
+
     def window(self, sheet: int, level: int) -> Region:
         """Where a sheet stands at a level."""
         size = level_size(self.material.sheets[sheet].size, level)
@@ -244,6 +263,14 @@ class Atlas:
         at = np.ascontiguousarray(source[..., :2])
         at[..., 0] += self.tops[source[..., 2]].astype(at.dtype)
         return at
+
+
+def _nearest_pixels(n: int, w: int) -> Tensor:
+    """(n - w + 1,) float64: of n pixels in a row, how many have the centre of each window of w as the nearest."""
+    number = torch.ones(n - w + 1, dtype=torch.float64)
+    number[0] += w // 2
+    number[-1] += w // 2
+    return number
 
 
 def _known_pyramid(codes: np.ndarray, known: np.ndarray | None, n_levels: int) -> list[Tensor]:

@@ -59,7 +59,7 @@ def tileable(
         np.array([axis in tile and (i < band or i >= side - band) for i in range(side)])
         for axis, side in (("y", size.height), ("x", size.width))
     )
-    model = Texto(picture, TextoConfig(), device)
+    model = Texto(picture, TextoConfig(regular="never"), device)  # pixels that are kept give the band its structure
     return fill(model, rows[:, None] | columns[None, :], seed=0, tile=tile, watch=watch)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from texsyn.ascent import Ascent, Canvas, ascend
+from texsyn.ascent import Ascended, Ascent, Canvas, ascend
 from texsyn.atlas import Level
 from texsyn.blocks import ENDLESS, Period
 from texsyn.coordinates import Prices, children, correct, take, vote, wrap
@@ -61,16 +61,7 @@ class Painting:
 
     def transport(self, level: Level, u: Tensor, start: float = 0.0, end: float = 1.0) -> Tensor:
         """A transported level's map from the picture u (H, W, C) that the coarser level left."""
-        canvas, (height, width) = self.canvases[level.number], u.shape[:2]
-        touched = canvas.touched(level.w)
-        how = self.manner.ascent(level, height * width if touched is None else max(1, int(touched.sum())))
-
-        def step(k: int) -> None:
-            done = start + (end - start) * k / how.passes
-            self.told(done, f"level {level.number}: {width}x{height}, pass {k + 1} of {how.passes}")
-
-        kept = None if self.kept is None else self.kept[level.number]
-        made = ascend(level, canvas.impose(u), how, self.seed, canvas, kept, step)
+        canvas, made = self.canvases[level.number], self._ascended(level, u, start, end)
         self.prices = made.prices.double()
         u, source = canvas.impose(made.u), made.source
         psi = level.spread(made.psi)
@@ -82,6 +73,23 @@ class Painting:
             self.prices = torch.zeros_like(canvas.wanted)
             self.unit = max(made.m0, 1.0)
         return source
+
+    def overview(self, level: Level, u: Tensor, start: float = 0.0, end: float = 1.0) -> Tensor:
+        """The codes that a level's passes leave, averaged: what the same level with smaller windows begins with."""
+        made = self._ascended(level, u, start, end)
+        return vote(level.codes, wrap(made.source, level.w // 2), level.w)
+
+    def _ascended(self, level: Level, u: Tensor, start: float, end: float) -> Ascended:
+        canvas, (height, width) = self.canvases[level.number], u.shape[:2]
+        touched = canvas.touched(level.w)
+        how = self.manner.ascent(level, height * width if touched is None else max(1, int(touched.sum())))
+
+        def step(k: int) -> None:
+            done = start + (end - start) * k / how.passes
+            self.told(done, f"level {level.number}: {width}x{height}, pass {k + 1} of {how.passes}")
+
+        kept = None if self.kept is None else self.kept[level.number]
+        return ascend(level, canvas.impose(u), how, self.seed, canvas, kept, step)
 
     def correct(self, level: Level, source: Tensor) -> Tensor:
         """A finer level's map (H, W, 2) from the children of the coarser one."""

@@ -13,6 +13,9 @@ atoms lose rare patches. Departures, all of them ours:
   (coordinates.correct), then up by doubling coordinates, and corrections again at each finer level: first towards
   the average of the overlapping patches, which is free of seams, then towards the pixels as they are.
 - All matching is between 8-bit codes, so that every decision is exact integer arithmetic.
+- Exemplars that are regular (bricks, tiles, dots; see texsyn.regularity) start one level finer, where a course or a
+  dot still has several pixels, and with large windows there: first 13x13, then 9x9, then 5x5. A window smaller than
+  a period cannot tell that two parts of a picture are out of step, and lines end where such parts meet.
 
 Two modes. *Balanced* solves psi on the very picture being made (on a torus, so there are no borders to smear): its
 shares are as equal as they can be. *Endless* freezes psi for each level and pass on a training field; a picture is
@@ -23,7 +26,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import astuple, dataclass
 from functools import cached_property, partial
@@ -49,6 +52,7 @@ from texsyn.ot.semidiscrete import solve
 from texsyn.painting import MENDING_PASSES, Manner, Painting, account, mend, uneven_ends
 from texsyn.patches import windows
 from texsyn.pyramid import coarser, level_period, level_size, pyramid
+from texsyn.regularity import REGULAR, regularity
 
 Values = Callable[[NoiseField, int, int], np.ndarray]
 Map = Callable[[Region], Tensor]  #: from a region of one level to its source coordinates (H, W, 2)
@@ -57,6 +61,8 @@ BLOB = 3  # pixels of the coarsest level: about half the width of the blobs in w
 #: products of one batch of the ascent up to which a CPU is done before a GPU has been told: some 23 launches
 SMALL_BATCH = 2**25
 KEPT_BLOCKS = 40  # of each transported level in planes
+WIDE, WIDE_PASSES = (13, 9), 2  # regular exemplars: windows at the coarsest level; endless passes with each
+FINER, LONGER = 2, 3  # the same: coarsest_side times that; steps after those windows, whose start makes m0 small
 BLOCK, COARSE_BLOCK = Size(256, 256), Size(128, 128)  # of the finest transported level's map in planes, of the others'
 
 
@@ -92,6 +98,8 @@ class TextoConfig:
     #: side of the training field in exemplar sides (endless); below 2 psi fits the field instead of the law,
     #: and up to 10 pictures still get closer
     training_factor: int = 10
+    #: large windows at the coarsest level: "auto" for one picture that is regular, "always" for one picture, "never"
+    regular: str = "auto"
 
     def __post_init__(self) -> None:
         if self.patch_size % 2 == 0 or not 3 <= self.patch_size <= 15:
@@ -102,6 +110,8 @@ class TextoConfig:
         for name in ("transport_corrections", "fine_votes", "fine_corrections"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} should be at least 0")
+        if self.regular not in ("auto", "always", "never"):
+            raise ValueError(f"regular={self.regular!r} should be auto, always or never")
         if not self.step > 0:
             raise ValueError(f"step={self.step} should be above 0")
 
@@ -138,15 +148,29 @@ class Texto(TextureModel):
         exemplar: Picture | Material,
         config: TextoConfig | None = None,
         device: str = "cpu",
-        psi: dict[int, Tensor] | None = None,
+        psi: dict[int | str, Tensor] | None = None,
+        regular: bool | None = None,
     ) -> None:
-        """psi: for each transported level (K, J) int32, frozen potentials; None in balanced mode."""
+        """psi: for each transported level (K, J) int32, frozen potentials, by _key(); None in balanced mode.
+
+        regular: what the configuration leaves to the exemplar.
+        """
         config = config or TextoConfig()
         super().__init__(exemplar, config, device)
         self.local = config.endless
         self.psi = psi
-        self.atlas = Atlas(self.material, config.patch_size, config.coarsest_side, self.device)
+        self.regular = self._is_regular() if regular is None else regular
+        coarsest_side = config.coarsest_side * (FINER if self.regular else 1)
+        self.atlas = Atlas(self.material, config.patch_size, coarsest_side, self.device)
         self.levels = self.atlas.levels
+        #: the coarsest level with larger windows, largest first; empty unless the exemplar is regular
+        self.wide = self.atlas.wide(WIDE) if self.regular else []
+
+    def _is_regular(self) -> bool:
+        if self.config.regular == "never" or not self.material.plain:
+            return False
+        codes = torch.from_numpy(self.material.codes()[0])
+        return self.config.regular == "always" or regularity(codes) > REGULAR
 
     @property
     def transported(self) -> list[Level]:
@@ -175,24 +199,36 @@ class Texto(TextureModel):
             here = model if model.device.type == "cpu" else cls(exemplar, config)  # for the same model everywhere
             with one_torch_thread():
                 psi = here._train(seed, threads, watch or Watch())
-            model.psi = {number: p.to(model.device) for number, p in psi.items()}
+            model.psi = {key: p.to(model.device) for key, p in psi.items()}
         return model
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"psi.{number}": psi for number, psi in (self.psi or {}).items()}
+        return {f"psi.{key}": psi for key, psi in (self.psi or {}).items()}
+
+    def _key(self, level: Level) -> int | str:
+        """Under which the potentials of a level are kept: its number, for large windows "number.side"."""
+        return f"{level.number}.{level.w}" if self._is_wide(level) else level.number
+
+    def _is_wide(self, level: Level) -> bool:
+        return level.w > self.config.patch_size
+
+    def _endless_passes(self, level: Level) -> int:
+        return WIDE_PASSES if self._is_wide(level) else self.config.endless_passes
 
     @classmethod
     def from_tensors(cls, exemplar: Picture, config: Any, tensors: Mapping[str, Tensor], device: str) -> Texto:
-        model = cls(exemplar, config, device)
         if not config.endless:
-            return model
-        psi = {}
-        for level in model.transported:
-            found = tensors[f"psi.{level.number}"]
-            expected = (config.endless_passes, level.n_atoms)
+            return cls(exemplar, config, device)
+        # not asked again: what was learnt says it, and a file from before there was the question has no wide windows
+        model = cls(exemplar, config, device, regular=any(name.count(".") == 2 for name in tensors))
+        psi: dict[int | str, Tensor] = {}
+        for level in [*model.wide, *model.transported]:
+            key = model._key(level)
+            found = tensors[f"psi.{key}"]
+            expected = (model._endless_passes(level), level.n_atoms)
             if found.dtype != torch.int32 or tuple(found.shape) != expected:
-                raise InputError(f"psi of level {level.number} should be int32 {expected}, got {tuple(found.shape)}")
-            psi[level.number] = found.to(model.device)
+                raise InputError(f"psi of level {key} should be int32 {expected}, got {tuple(found.shape)}")
+            psi[key] = found.to(model.device)
         model.psi = psi
         return model
 
@@ -290,7 +326,12 @@ class Texto(TextureModel):
         number = self.levels[-1].number
         sizes = [level_size(sheet.size, number) for sheet in self.material.sheets]
         start = max(max(size.height, size.width) - 1 for size in sizes)
-        return [*halos[:-1], halos[-1] + (start if len(sizes) == 1 else max(start, 2 * BLOB))]
+        start = start if len(sizes) == 1 else max(start, 2 * BLOB)
+        return [*halos[:-1], halos[-1] + sum(self._wide_halo(level) for level in self.wide) + start]
+
+    @staticmethod
+    def _wide_halo(level: Level) -> int:
+        return 2 * WIDE_PASSES * (level.w // 2)
 
     @property
     def _transport_halo(self) -> int:
@@ -317,11 +358,11 @@ class Texto(TextureModel):
         c, largest = self.config, max(size.pixels, self.exemplar.size.pixels)
         seconds = 0.2 + largest * (0.6e-6 + 0.25e-6 * self.exemplar.channels)  # the finer levels
         field = c.training_factor**2 * self.exemplar.size.pixels if c.endless else 0
-        for level in self.transported:
-            n_atoms, positions = level.n_atoms, largest / 4**level.number
+        for level in [*self.wide, *self.transported]:
+            n_atoms, positions = level.n_atoms * (level.w / c.patch_size) ** 2, largest / 4**level.number
             if c.endless:  # psi is solved for each pass, then the field assigned, then the picture
-                scores = c.samples_per_atom * n_atoms**2 + (positions + field / 4**level.number) * n_atoms
-                seconds += c.endless_passes * scores * per_score
+                scores = c.samples_per_atom * level.n_atoms * n_atoms + (positions + field / 4**level.number) * n_atoms
+                seconds += self._endless_passes(level) * scores * per_score
             else:
                 batches = positions / max(c.batch, min(512, positions / 256))
                 seconds += self._n_passes(level, positions) * (positions * n_atoms * per_score + batches * 70e-6)
@@ -373,24 +414,29 @@ class Texto(TextureModel):
         tori = self.tori(size, period)
         canvases, manner = [Canvas() for _ in tori], self.manner(1)
         painting = Painting(manner, seed, canvases, period, told=watch.step, evidence=evidence)
-        levels = [self._where_faster(s, manner.ascent(s, tori[s.number].pixels).batch) for s in self.transported]
-        return transport_all(painting, levels, self.start_on_torus(tori[-1], seed)).to(self.device)
+        wide, levels = (
+            [self._where_faster(level, manner.ascent(level, tori[level.number].pixels).batch) for level in some]
+            for some in (self.wide, self.transported)
+        )
+        return transport_all(painting, levels, self.start_on_torus(tori[-1], seed), wide).to(self.device)
 
     def _where_faster(self, level: Level, batch: int) -> Level:
         """The level, or its copy in main memory where batches are too small for a GPU; both give the same bits."""
         products = batch * level.n_atoms * level.codes.shape[2] * level.w**2
-        return level if self.device.type == "cpu" or products > SMALL_BATCH else self._in_main_memory[level.number]
+        here = self.device.type == "cpu" or products > SMALL_BATCH
+        return level if here else self._in_main_memory[level.number, level.w]
 
     @cached_property
-    def _in_main_memory(self) -> dict[int, Level]:
-        return {level.number: level.on_cpu() for level in self.transported}
+    def _in_main_memory(self) -> dict[tuple[int, int], Level]:
+        return {(level.number, level.w): level.on_cpu() for level in [*self.wide, *self.transported]}
 
     def manner(self, threads: int) -> Manner:
         """How balanced pictures are painted with this configuration."""
         c = self.config
 
         def ascent(level: Level, n_patches: int) -> Ascent:
-            return Ascent(self._n_passes(level, n_patches), max(c.batch, min(512, n_patches // 256)), c.step)
+            step = c.step * (LONGER if self.regular and not self._is_wide(level) else 1)
+            return Ascent(self._n_passes(level, n_patches), max(c.batch, min(512, n_patches // 256)), step)
 
         return Manner(ascent, c.transport_corrections, c.fine_votes, c.fine_corrections, threads)
 
@@ -485,7 +531,8 @@ class Texto(TextureModel):
         else:
             u = self._between(painting, tori, brief.morph)
             transported = transported[-1:]
-        source = transport_all(painting, transported, canvases[transported[0].number].impose(u))
+        wide = self.wide if brief.morph is None else []
+        source = transport_all(painting, transported, canvases[transported[0].number].impose(u), wide)
         return painting.finish(self.levels[0], correct_all(painting, self.corrected, source, watch))
 
     def _between(self, painting: Painting, tori: list[Size], t: float) -> Tensor:
@@ -560,6 +607,8 @@ class Texto(TextureModel):
         noise = NoiseField(seed, coarsest.number, period=level_period(period, coarsest.number))
         below: Map = partial(self._start_on_plane, noise)
         needed = None if within is None else self._needed(within, period)
+        for level in self.wide:
+            below = partial(self._overview, level, below, threads)
         for level in self.transported:
             below = partial(self._transported_map, level, below, period, threads, evidence)
             if keep:
@@ -600,6 +649,13 @@ class Texto(TextureModel):
             found.append(coarser(grown, level_period(period, level.number), level_period(period, level.number + 1)))
         return found
 
+    def _overview(self, level: Level, below: Map, threads: int, region: Region) -> Tensor:
+        """The codes on a region of the coarsest level that the passes with large windows leave."""
+        u = below(region.grow(self._wide_halo(level)))
+        for search in self._searches[self._key(level)]:
+            u = vote(level.codes, level.coordinates(_assign_all(search, u, level.w, threads)), level.w, threads=threads)
+        return u
+
     def _start_on_plane(self, noise: NoiseField, region: Region) -> Tensor:
         def before(noise: NoiseField, rows: int, columns: int) -> np.ndarray:
             grown = Region(region.top - rows, region.left - columns, region.height + rows, region.width + columns)
@@ -622,16 +678,20 @@ class Texto(TextureModel):
         return source
 
     @cached_property
-    def _searches(self) -> dict[int, list[NearestIndex]]:
+    def _searches(self) -> dict[int | str, list[NearestIndex]]:
         assert self.psi is not None
-        return {level.number: level.searches(self.psi[level.number]) for level in self.transported}
+        keyed = {self._key(level): level for level in [*self.wide, *self.transported]}
+        return {key: level.searches(self.psi[key]) for key, level in keyed.items()}
 
-    def _train(self, seed: int, threads: int, watch: Watch) -> dict[int, Tensor]:
+    def _train(self, seed: int, threads: int, watch: Watch) -> dict[int | str, Tensor]:
         """Frozen potentials for every (level, pass), each solved on the training field as it then is."""
         factor = self.config.training_factor
         coarsest = self.levels[-1]
         u = self.start_on_torus(Size(factor * coarsest.size.height, factor * coarsest.size.width), seed)
-        source, found = None, {}
+        source, found = None, dict[int | str, Tensor]()
+        for level in self.wide:
+            found[self._key(level)], u, source = self._train_level(level, u, seed, threads, watch.part(0, 0))
+            u, source = vote(level.codes, wrap(source, level.w // 2), level.w), None
         for i, level in enumerate(self.transported):
             if source is not None:
                 whole = Region(0, 0, 2 * source.shape[0], 2 * source.shape[1])
@@ -648,7 +708,7 @@ class Texto(TextureModel):
     def _train_level(
         self, level: Level, u: Tensor, seed: int, threads: int, watch: Watch
     ) -> tuple[Tensor, Tensor, Tensor]:
-        n_passes, potentials = self.config.endless_passes, []
+        n_passes, potentials = self._endless_passes(level), []
         generator = torch.Generator().manual_seed(seed % 2**63)
         for k in range(n_passes):
             watch.step(k / n_passes, f"training level {level.number}, pass {k + 1} of {n_passes}")
@@ -713,12 +773,18 @@ def _torus_window(torus: Tensor, region: Region) -> Tensor:
     return torus[rows][:, columns]
 
 
-def transport_all(painting: Painting, levels: list[Level], u: Tensor) -> Tensor:
-    """The map of the last of the transported levels, from the codes (H, W, C) that the first one starts with."""
+def transport_all(painting: Painting, levels: list[Level], u: Tensor, wide: Sequence[Level] = ()) -> Tensor:
+    """The map of the last of the transported levels, from the codes (H, W, C) that the first one starts with.
+
+    wide: the first one with larger windows, which see the picture before it.
+    """
     source = None
-    work = [level.n_atoms * 4.0**-level.number for level in levels]
+    work = [level.n_atoms * level.w**2 * 4.0**-level.number for level in [*wide, *levels]]
     done = 0.0
-    for level, share in zip(levels, work, strict=True):
+    for level, share in zip(wide, work, strict=False):
+        u = painting.overview(level, u.to(level.codes.device), done / sum(work), (done + share) / sum(work))
+        done += share
+    for level, share in zip(levels, work[len(wide) :], strict=True):
         if source is not None:
             source = painting.down(level, source.to(level.codes.device))
             u = take(level.codes, source if level.fix is None else level.settled(source))
