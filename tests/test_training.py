@@ -296,6 +296,10 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path
     save_file(state, path, metadata=header)
     with pytest.raises(InputError, match=rf"cannot be gone on from \(adam\.0\.exp_avg_sq holds {value}\)"):
         training.train(Fit(), 25, run=a_run(tmp_path, resume=True))
+    state["line"] = state["line"].to(torch.float8_e4m3fn)  # of which torch cannot tell
+    save_file(state, path, metadata=header)
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        training.train(Fit(), 25, run=a_run(tmp_path, resume=True))
 
 
 def test_the_log_loses_lines_that_come_after_the_checkpoint_and_one_that_was_cut(tmp_path: Path) -> None:

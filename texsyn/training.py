@@ -331,19 +331,19 @@ def read_checkpoint(folder: Path, about: Mapping[str, Any]) -> tuple[int, dict[s
         done, theirs = int(header["step"]), dict(header["about"])
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError) as e:
+        wrong = {key: value for key, t in state.items() if (value := _not_finite(t)) is not None}
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, NotImplementedError) as e:
         raise InputError(f"{path}: cannot be read as a checkpoint ({_one_line(e)})") from e
     for key in sorted({*theirs, *about}):
         if theirs.get(key) != about.get(key):
             raise InputError(f"{path}: is of another run: {_difference(key, theirs.get(key), about.get(key))}")
-    for key, t in state.items():
-        if (value := _not_finite(t)) is not None:
-            raise InputError(f"{path}: cannot be gone on from ({key} holds {value})")
+    for key, value in wrong.items():
+        raise InputError(f"{path}: cannot be gone on from ({key} holds {value})")
     return done, state
 
 
 def _not_finite(t: Tensor) -> float | None:
-    """The first value that is no finite number; no state of a training has one."""
+    """The first value that is no finite number, which no state has; NotImplementedError of 8-bit floats, as neither."""
     if not t.is_floating_point() or bool(t.isfinite().all()):
         return None
     return float(t[~t.isfinite()][0])
