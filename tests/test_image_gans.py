@@ -403,6 +403,7 @@ def test_hostile_model_files_are_refused_in_a_sentence(model: ImageModel, tmp_pa
     config = dict(header["config"])  # type: ignore[call-overload]
     cases: list[tuple[dict[str, Any], dict[str, Tensor], str]] = [
         (header, bad, "NaN"),
+        (header, tensors | {first: tensors[first].to(torch.float8_e4m3fn)}, "not a usable"),  # no NaN can be told there
         (header, {name: t for name, t in tensors.items() if name != first}, "do not belong"),
         (header | {"config": config | {"features": 5, "max_features": 16}}, tensors, "do not belong"),
         (header | {"config": config | {"arch": "pickle"}}, tensors, "is not one of"),

@@ -19,7 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from texsyn.gan.architectures import ARCHITECTURES, GanConfig
+from texsyn.gan.architectures import GanConfig
+from texsyn.gan.claims import networks_of
 from texsyn.gan.latents import truncated
 from texsyn.gan.networks.design import ImageDiscriminator, ImageGenerator
 from texsyn.gan.networks.style import StyledGenerator, keys_of
@@ -445,9 +446,9 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
         for key, t in found.items():
             if t.is_floating_point() and not bool(t.isfinite().all()):
                 raise ValueError(f"{key} has a NaN or an infinite value")
-        generator, discriminator = ARCHITECTURES[config.arch].build(config, torch.Generator().manual_seed(0))
         if not all(key.startswith(("generator.", "discriminator.")) for key in found):
             raise ValueError("it holds more than a generator and a discriminator")
+        generator, discriminator = networks_of(config, found)
         load_weights(generator, of("generator", found))
         judged = any(key.startswith("discriminator.") for key in found)
         if judged:
@@ -456,7 +457,10 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
         model = ImageModel(generator.to(device), config, source, fit_seed=int(header["fit_seed"]), discriminator=kept)
         model.steps = int(header["steps"])
         return model
-    except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
+    except (
+        SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError,
+        NotImplementedError,
+    ) as e:  # fmt: skip
         raise InputError(f"{name}: not a usable texsyn model ({' '.join(str(e).split())[:200]})") from e
 
 
