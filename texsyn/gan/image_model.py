@@ -127,21 +127,24 @@ class ImageModel:
         centre: str | None = None,
         noise: str | None = None,
         size: Size | None = None,
+        canvas: Tensor | None = None,
     ) -> Tensor:
         """n pictures (n, c, h, w) in [0, 1] (floats keep their range), on the CPU; of points (n, 2, 1, 1), their units.
 
         Picture i is that of seed + i and nothing else: each is computed by itself. truncation: of networks with styles,
         styles are psi times as far from their centre (see styles()); of others, latents stay within it (see latents()).
         noise, of networks with styles: "own", which is usual, is a function of the latent, as in training, where much
-        of what makes pictures differ may be left to it; "same" is that of the buffers, for all. size: see
+        of what makes pictures differ may be left to it; "same" is that of the buffers, for all. size and canvas: see
         synthesised(). ValueError as for those and labels(), and for what only networks with styles have.
         """
         if noise not in (None, "own", "same"):
             raise ValueError(f"noise={noise!r} should be own or same")
         if self.has_styles:
             ws = self.styles(n, seed=seed, label=label, truncation=truncation, cutoff=cutoff, centre=centre)
-            return self.ranged(self.synthesised(ws, self.keys(n, seed=seed) if noise != "same" else None, size=size))
-        for name, value in (("cutoff", cutoff), ("centre", centre), ("noise", noise), ("size", size)):
+            keys = self.keys(n, seed=seed) if noise != "same" else None
+            return self.ranged(self.synthesised(ws, keys, canvas=canvas, size=size))
+        unused = {"cutoff": cutoff, "centre": centre, "noise": noise, "size": size, "canvas": canvas}
+        for name, value in unused.items():
             if value is not None:
                 raise ValueError(f"{name}={value!r}: {self._no_styles}")
         z, labels = self.latents(n, seed=seed, truncation=truncation), self.labels(n, seed=seed, label=label)
