@@ -91,6 +91,16 @@ def test_the_methods_that_are_trained_are_those_offered() -> None:
     assert set(TINY) == set(TRAINED)
 
 
+def test_the_help_says_which_method_is_for_which_texture_in_measured_numbers(run: Run) -> None:
+    said = " ".join(run("train", "--help").out.split())
+    said = said[said.index("--method") : said.index("--recipe")]
+    assert all(f"{name} " in said for name in TRAINED)
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "gotex_net_cpu.json"
+    measured = json.loads(results.read_text())["summary"]
+    brick, gravel = (round(measured[name]["ours"]["sharp"], 2) for name in ("brick", "gravel"))
+    assert f"{brick} of a brick wall's sharpness, {gravel} of gravel's" in said
+
+
 # ---- recipes
 
 
