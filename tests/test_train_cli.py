@@ -342,12 +342,13 @@ def test_a_file_that_came_meanwhile_stays_and_the_model_is_kept_elsewhere(
 ) -> None:
     (tmp_path / "spare").mkdir()
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "spare"))
-    monkeypatch.setattr(training, "_step", step_that_does(lambda: Path("m.texsyn").write_text("theirs")))
-    done = run("train", *LEARNED["gotex-net"], "--steps", 2, "-o", "m.texsyn")
-    (kept,) = (tmp_path / "spare").glob("m_*")
+    name = f"m{'n' * 240}.texsyn"  # with a suffix as long as that of the other it would be no name for a file
+    monkeypatch.setattr(training, "_step", step_that_does(lambda: Path(name).write_text("theirs")))
+    done = run("train", *LEARNED["gotex-net"], "--steps", 2, "-o", name)
+    (kept,) = (tmp_path / "spare").glob("mnnn*")
     assert done.code == 2
-    assert f"m.texsyn: exists; --overwrite replaces it; the trained model is in {kept}" in done.err
-    assert Path("m.texsyn").read_text() == "theirs"
+    assert f"{name}: exists; --overwrite replaces it; the trained model is in {kept}" in done.err
+    assert Path(name).read_text() == "theirs"
 
 
 def step_that_does(something: Callable[[], Any]) -> Callable[[Any, int], dict[str, float]]:

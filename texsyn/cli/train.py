@@ -30,7 +30,7 @@ from texsyn.cli.commands import (
     load_exemplar,
     texsyn,
 )
-from texsyn.cli.files import checked
+from texsyn.cli.files import checked, stem_of
 from texsyn.cli.image_gans import _of_data, learns_data, print_list, train_on_data
 from texsyn.cli.progress import Remaining, clock
 from texsyn.cli.synth import _sources
@@ -211,15 +211,15 @@ def save_or_keep(model: Any, output: str, *, overwrite: bool) -> None:
     try:
         model.save(output, overwrite=overwrite)
     except OutputError as error:
-        kept = _kept_elsewhere(model, Path(output))
+        kept = _kept_elsewhere(model, output)
         if kept is None:
             raise
         raise type(error)(f"{error}; the trained model is in {kept}") from error
 
 
-def _kept_elsewhere(model: Any, name: Path) -> Path | None:
+def _kept_elsewhere(model: Any, name: str) -> Path | None:
     """A new file of about that name that holds the model; None where neither folder takes it."""
-    new = f"{name.stem}_{secrets.token_hex(4)}{name.suffix}"
+    new = f"{stem_of(name)}_{secrets.token_hex(4)}{Path(name).suffix[:16]}"
     for folder in (tempfile.gettempdir, lambda: os.path.expanduser("~")):
         with contextlib.suppress(OSError):
             path = Path(folder()) / new
