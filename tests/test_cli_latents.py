@@ -30,12 +30,13 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """f: StyleGAN2 of three classes; g: another; s3, s4: StyleGAN3; d: DCGAN; and what was kept of f."""
+    """f: StyleGAN2 of three classes; g: another; p: 24x16, tiles; s3, s4: StyleGAN3; d: DCGAN; what was kept of f."""
     folder = tmp_path_factory.mktemp("models")
     model_of(n_classes=3).save(folder / "f.texsyn")
     model_of(seed=1).save(folder / "g.texsyn")
     model_of("stylegan3").save(folder / "s3.texsyn")
     model_of("stylegan3", side=32).save(folder / "s4.texsyn")
+    model_of(periodic=True, width=24).save(folder / "p.texsyn")
     model_of("dcgan").save(folder / "d.texsyn")
     model = load_image_model(folder / "f.texsyn")
     save_latent(folder / "me.safetensors", model, model.styles(1, seed=42)[0], how="seed 42")
@@ -275,6 +276,7 @@ REFUSED: list[tuple[str, int, str]] = [
     ("sample s3.texsyn --translate 1 -o x.png", 2, "--translate: give two numbers such as 0.25,0, not 1"),
     ("sample s3.texsyn --rotate nan -o x.png", 2, "--rotate: nan should be a finite number"),
     ("sample s4.texsyn --size 64x63 -o x.png", 2, "--size: 64x63 should have sides that are multiples of 2"),
+    ("sample p.texsyn --size 48x20 -o x.png", 2, "--size: a size of 48x20: width and height should be multiples of 24"),
     # what does not apply
     ("sample f.texsyn --cutoff 7 -o x.png", 2, "--cutoff: cutoff=7 should be from 0 to 6"),
     ("sample g.texsyn --centre class -o x.png", 2, "--centre: centre='class' should be all"),

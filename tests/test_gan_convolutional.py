@@ -341,7 +341,7 @@ def test_an_unnormalised_discriminator_judges_each_picture_by_itself(build: Call
 
 def test_what_cannot_be_halved_is_refused() -> None:
     for build in (dcgan, cogan, lapgan):
-        with pytest.raises(ValueError, match="height=8, width=7: both should be even and at least 8"):
+        with pytest.raises(ValueError, match="a size of 7x8: both sides should be even and at least 8"):
             build(Design(2, 8, 7), stream())
     with pytest.raises(ValueError, match="n_classes=0: acgan tells classes"):
         acgan(Design(2, 8, 8), stream())
@@ -519,5 +519,5 @@ def test_levels_are_as_many_as_asked_for() -> None:
         z, _, x = batch(Case(lapgan, 1, 48, 32), generator)
         assert discriminator(generator.shown(z, None, x)).shape == (5, n)
     for n in (1, 5):
-        with pytest.raises(ValueError, match=rf"n_levels={n} should be 2\.\.4 for 48 x 32"):
+        with pytest.raises(ValueError, match=rf"n_levels={n} should be 2\.\.4 for 32x48"):
             lapgan(design, stream(), n_levels=n)

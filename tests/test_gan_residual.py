@@ -332,7 +332,7 @@ def test_discriminators_judge_each_picture_by_itself_and_have_second_derivatives
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 8), (8, 6)])
 def test_a_picture_that_cannot_be_halved_is_refused(name: str, height: int, width: int) -> None:
-    with pytest.raises(ValueError, match=rf"height={height}, width={width}: both should be even and at least 8"):
+    with pytest.raises(ValueError, match=f"a size of {width}x{height}: both sides should be even and at least 8"):
         FAMILIES[name](small(2, height, width), stream())
 
 

@@ -162,7 +162,7 @@ def test_networks_without_styles_say_so(model: ImageModel) -> None:
     ):
         with pytest.raises(ValueError, match="dcgan has no styles"):
             call()
-    one_size = "a network that was not trained with periodic=true makes one size only"
+    one_size = "a size of 32x16: a network trained without periodic=true makes 16x16 only"
     for given, said in (({"canvas": canvas()}, "stylegan2 has no canvas"), ({"size": Size(16, 32)}, one_size)):
         with pytest.raises(ValueError, match=said):
             model.synthesised(model.styles(1, seed=0), **given)  # type: ignore[arg-type]

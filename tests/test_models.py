@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import texsyn
 from texsyn.images import InputError, Picture, Size, load, to_unit
@@ -111,6 +115,16 @@ def test_too_small_an_exemplar_is_refused_in_one_sentence_with_its_size(name: st
     with pytest.raises(InputError, match=rf"{shape[1]}x{shape[0]}") as refused:
         fit(name, load(np.zeros(shape, np.uint8)))
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_file_of_numbers_that_torch_cannot_judge_is_refused(tmp_path: Path) -> None:
+    fit("gotex-net", blobs(24, 24, 1)).save(tmp_path / "m.texsyn")
+    with safe_open(tmp_path / "m.texsyn", framework="pt") as f:
+        header, tensors = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+    first = next(name for name, t in tensors.items() if t.is_floating_point())
+    save_file(tensors | {first: torch.ones(4).to(torch.float8_e4m3fn)}, tmp_path / "m.texsyn", metadata=header)
+    with pytest.raises(InputError, match="not a usable texsyn model"):
+        texsyn.load(tmp_path / "m.texsyn")
 
 
 @pytest.mark.parametrize("name", ["gaussian", "random-phase"])

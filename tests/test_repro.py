@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import texsyn
 from texsyn.cli import main
+from texsyn.gan.architectures import ARCHITECTURES, configure
+from texsyn.gan.image_model import ImageModel, Source
 from texsyn.images import InputError, Picture, Region, load, read_recipe, save
 from texsyn.repro import order, repro
 from texsyn.repro.inputs import Search
@@ -260,6 +263,83 @@ def test_a_window_of_a_rendered_plane(tile: str) -> None:
     assert not found.identical
     assert "1 of 1200 pixels differ" in found.sentence
     assert "are the recorded ones" in found.sentence
+
+
+def gan(arch: str, seed: int = 0, **more: Any) -> Path:
+    """A file of a random model."""
+    shape = {"channels": 1, "height": 16, "width": 24, "features": 4, "max_features": 8, "latent": 6}
+    config = configure(arch, settings=shape | more)
+    generator, _ = ARCHITECTURES[arch].build(config, torch.Generator().manual_seed(seed))
+    about = Source("things", "0", tuple("abc"[: config.n_classes]), domains=config.channels)
+    ImageModel(generator, config, about).save("gan.texsyn", overwrite=True)
+    return Path("gan.texsyn")
+
+
+SAMPLES = [
+    ("dcgan", {}, ""),
+    ("dcgan", {"n_classes": 3}, "--class b --truncation 0.8 -n 2"),
+    ("cogan", {"channels": 2}, "-n 5 --grid"),
+    ("stylegan2", {"n_classes": 3}, "--truncation 0,0.5,1 --cutoff 2 --centre all -n 2 --noise same"),
+    ("stylegan2", {"n_classes": 3}, "--class 1 --truncation -0.5 -n 2"),
+    ("stylegan2", {"periodic": True}, "--size 48x32"),
+    ("stylegan3", {"layers": 4}, "--translate 0.25,0 --rotate 30 --size 32x32"),
+    ("stylegan3", {"layers": 4}, "--rotate -20 --size 32x32 -n 3 --grid"),
+]
+
+
+@pytest.mark.parametrize(("arch", "settings", "words"), SAMPLES)
+def test_samples_of_an_image_gan(arch: str, settings: dict[str, Any], words: str, run: Run) -> None:
+    args = (gan(arch, **settings), "--seed", 4, "-o", "out_{seed}.png", "-q", *words.split())
+    assert run("sample", *args)[0] == 0
+    outs = sorted(str(path) for path in Path().glob("out_*.png"))
+    assert len(outs) == (2 if "-n 2" in words and "," not in words else 1)
+    for out in outs:
+        again(out)
+    os.rename("gan.texsyn", "other.texsyn")
+    with pytest.raises(InputError, match=r"the model gan\.texsyn \(sha256 .* is not in the current folder"):
+        repro(outs[0])
+    again(outs[0], inputs=["other.texsyn"])
+    again(outs[0], inputs=["."])  # whatever the models there are called
+    gan(arch, seed=1, **settings)
+    with pytest.raises(InputError, match=r"gan\.texsyn has that name and other bytes"):
+        repro(outs[0])
+
+
+def test_pictures_of_other_verbs_are_refused_by_name(run: Run) -> None:
+    assert run("mix", gan("stylegan2"), 1, 2, "-o", "mix.png", "-q")[0] == 0
+    words = ("--seed", 3, "--latent", "me.safetensors", "-o", "out.png", "-q")
+    assert run("sample", "gan.texsyn", *words)[0] == 0
+    again()
+    assert run("sample", "gan.texsyn", "--seed", "me.safetensors", "-o", "kept.png", "-q")[0] == 0
+    rewritten({"method": "harmonise"}, target="pasted.png")
+    for name, said in (("mix", "`texsyn mix`"), ("kept", "`texsyn sample` of files"), ("pasted", "`texsyn harmonise`")):
+        code, out, err = run("repro", f"{name}.png")
+        assert (code, out, err.count("\n")) == (3, "", 1)
+        assert f"{name}.png: was made by {said}" in err
+        assert err.endswith("run the verb itself, with the settings that `texsyn info` shows of the picture\n")
+
+
+HOSTILE_SAMPLES: list[dict[str, Any]] = [
+    {"truncation": "1"}, {"truncation": []}, {"truncation": [0.1, 0.2]}, {"truncation": 1e300}, {"cutoff": 99},
+    {"cutoff": "2"}, {"centre": "left"}, {"centre": 3}, {"noise": "loud"}, {"class": "b"}, {"class": 1},
+    {"pictures": 10**9}, {"pictures": 2}, {"pictures": 0}, {"pictures": "3"}, {"translate": [1]}, {"translate": [0, 0]},
+    {"rotate": None}, {"rotate": [1, 2]}, {"size": "64x64"}, {"size": "17x3"}, {"size": 5}, {"verb": ["\x1b[2J"]},
+    {"latent": "../x"}, {"directions": 1},
+]  # fmt: skip
+
+
+def test_hostile_recipes_of_samples_end_in_one_sentence(run: Run) -> None:
+    assert run("sample", gan("stylegan2"), "--seed", 3, "-o", "out.png", "-q")[0] == 0
+    model = (read_recipe("out.png") or {})["model"]
+    changes = [{"settings": one} for one in HOSTILE_SAMPLES]
+    changes += [{"model": None}, {"model": "gan.texsyn"}, {"model": model | {"sha256": "0" * 64}}, {"method": "dcgan"}]
+    changes += [{"size": "8x8"}, {"size": "48x32"}, {"seed": -1}]
+    for change in changes:
+        code, said, err = run("repro", rewritten(change))
+        assert (code, said) == (3, ""), (change, code, err)
+        assert err.count("\n") == 1, change
+        assert err.startswith("texsyn: hostile.png: ")
+        assert err.strip().isprintable()
 
 
 def test_a_picture_of_a_batch(run: Run) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +89,16 @@ def refused(done: Done, code: int, *words: str, alone: bool = True) -> str:
 def test_the_methods_that_are_trained_are_those_offered() -> None:
     assert [name for name in METHODS if issubclass(model_class(name), TrainedModel)] == list(TRAINED)
     assert set(TINY) == set(TRAINED)
+
+
+def test_the_help_says_which_method_is_for_which_texture_in_measured_numbers(run: Run) -> None:
+    said = " ".join(run("train", "--help").out.split())
+    said = said[said.index("--method") : said.index("--recipe")]
+    assert all(f"{name} " in said for name in TRAINED)
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "gotex_net_cpu.json"
+    measured = json.loads(results.read_text())["summary"]
+    brick, gravel = (round(measured[name]["ours"]["sharp"], 2) for name in ("brick", "gravel"))
+    assert f"{brick} of a brick wall's sharpness, {gravel} of gravel's" in said
 
 
 # ---- recipes
@@ -293,6 +306,61 @@ def test_memory_that_runs_out_on_the_way_is_said_in_the_words_of_training(
 
     monkeypatch.setattr(training, "_step", full)
     refused(run("train", "s.png", "-o", "m.texsyn", *options("gotex-net")), 4, "not enough memory", "--recipe")
+
+
+#: a picture for one kind of training, many for the other
+LEARNED = {
+    "gotex-net": ["s.png", *options("gotex-net")],
+    "dcgan": ["digits", "--arch", "dcgan", "--seed", "5", "--set", "features=4", "--set", "latent=6"],
+}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_model_that_cannot_be_written_in_the_end_is_kept_elsewhere(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    spare, home, out = (tmp_path / name for name in ("spare", "home", "out"))
+    for folder in (spare, home, out):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(spare))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(training, "_step", step_that_does(out.rmdir))
+    for there in (spare, home):  # which is asked for where there is no spare
+        done = run("train", *LEARNED[name], "--steps", 2, "-o", "out/m.texsyn")
+        (kept,) = there.glob("m_*")  # libraries keep caches there too
+        assert refused(done, 4, "out/m.texsyn", alone=False).endswith(f"; the trained model is in {kept}")
+        assert re.fullmatch("m_[0-9a-f]{8}.texsyn", kept.name)
+        assert texsyn.load(kept).steps == 2
+        shutil.rmtree(there)
+        out.mkdir()
+    done = run("train", *LEARNED[name], "--steps", 2, "-o", "out/m.texsyn")
+    assert "trained model" not in refused(done, 4, "out/m.texsyn", alone=False)
+
+
+def test_a_file_that_came_meanwhile_stays_and_the_model_is_kept_elsewhere(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "spare").mkdir()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "spare"))
+    name = f"m{'n' * 240}.texsyn"  # with a suffix as long as that of the other it would be no name for a file
+    monkeypatch.setattr(training, "_step", step_that_does(lambda: Path(name).write_text("theirs")))
+    done = run("train", *LEARNED["gotex-net"], "--steps", 2, "-o", name)
+    (kept,) = (tmp_path / "spare").glob("mnnn*")
+    assert done.code == 2
+    assert f"{name}: exists; --overwrite replaces it; the trained model is in {kept}" in done.err
+    assert Path(name).read_text() == "theirs"
+
+
+def step_that_does(something: Callable[[], Any]) -> Callable[[Any, int], dict[str, float]]:
+    """A step of the training, with something else in the second one."""
+    step = training._step
+
+    def stepped(trainee: Any, i: int) -> dict[str, float]:
+        if i == 1:
+            something()
+        return step(trainee, i)
+
+    return stepped
 
 
 # ---- stopping, and going on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import re
@@ -14,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from texsyn import training
@@ -270,6 +273,33 @@ def test_a_truncated_or_foreign_checkpoint_is_refused_in_one_sentence(tmp_path: 
 
     with pytest.raises(InputError, match="does not fit this run"):
         training.train(Wider(), 5, run=a_run(tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path, value: float) -> None:
+    training.train(Fit(), 10, run=a_run(tmp_path))
+    path = tmp_path / CHECKPOINT
+    with safe_open(path, framework="pt") as f:
+        header, state = f.metadata(), {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+
+    class Bad(Fit):
+        def step(self, i: int) -> dict[str, float]:
+            losses = super().step(i)
+            if i == 14:
+                self.adam.state[self.line]["exp_avg_sq"][1] = value
+            return losses
+
+    with pytest.raises(FloatingPointError, match=rf"adam\.0\.exp_avg_sq is {value} at step 15; .* step 10 stays"):
+        training.train(Bad(), 25, run=a_run(tmp_path, resume=True))
+    assert training.read_checkpoint(tmp_path, a_run(tmp_path).about)[0] == 10
+    state["adam.0.exp_avg_sq"][1] = value
+    save_file(state, path, metadata=header)
+    with pytest.raises(InputError, match=rf"cannot be gone on from \(adam\.0\.exp_avg_sq holds {value}\)"):
+        training.train(Fit(), 25, run=a_run(tmp_path, resume=True))
+    state["line"] = state["line"].to(torch.float8_e4m3fn)  # of which torch cannot tell
+    save_file(state, path, metadata=header)
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        training.train(Fit(), 25, run=a_run(tmp_path, resume=True))
 
 
 def test_the_log_loses_lines_that_come_after_the_checkpoint_and_one_that_was_cut(tmp_path: Path) -> None:

@@ -257,8 +257,9 @@ class _Files:
 
         state = {name: t.detach().cpu().contiguous().clone() for name, t in trainee.state().items()}
         for name, t in state.items():
-            if t.is_floating_point() and bool(t.isnan().any()):
-                raise FloatingPointError(f"{name} is nan at step {done}; the checkpoint of step {self.saved} stays")
+            value = _not_finite(t)
+            if value is not None:
+                raise FloatingPointError(f"{name} is {value} at step {done}; the checkpoint of step {self.saved} stays")
         header = json.dumps({"format": FORMAT, "step": done, "about": dict(self.run.about)})
         write_atomically(
             self.run.folder / CHECKPOINT, safetensors_bytes(state, metadata={"texsyn-run": header}), overwrite=True
@@ -316,7 +317,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(folder: Path, about: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:
-    """Steps done and state of the run in a folder; InputError where there is none, or not of what `about` says."""
+    """Steps done and state of the run in a folder.
+
+    InputError where there is none, it is not of what `about` says, or a number in it is not finite.
+    """
     path = folder / CHECKPOINT
     if not path.is_file():
         raise InputError(f"{path}: there is no checkpoint to resume from")
@@ -327,12 +331,22 @@ def read_checkpoint(folder: Path, about: Mapping[str, Any]) -> tuple[int, dict[s
         done, theirs = int(header["step"]), dict(header["about"])
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError) as e:
+        wrong = {key: value for key, t in state.items() if (value := _not_finite(t)) is not None}
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, NotImplementedError) as e:
         raise InputError(f"{path}: cannot be read as a checkpoint ({_one_line(e)})") from e
     for key in sorted({*theirs, *about}):
         if theirs.get(key) != about.get(key):
             raise InputError(f"{path}: is of another run: {_difference(key, theirs.get(key), about.get(key))}")
+    for key, value in wrong.items():
+        raise InputError(f"{path}: cannot be gone on from ({key} holds {value})")
     return done, state
+
+
+def _not_finite(t: Tensor) -> float | None:
+    """The first value that is no finite number, which no state has; NotImplementedError of 8-bit floats, as neither."""
+    if not t.is_floating_point() or bool(t.isfinite().all()):
+        return None
+    return float(t[~t.isfinite()][0])
 
 
 def _difference(key: str, theirs: Any, mine: Any) -> str:

@@ -145,7 +145,7 @@ def train_on_data(
     lists: bool,
 ) -> None:
     """Train an image GAN, with or without a folder for the run."""
-    from texsyn.cli.train import Report, _asked_to_stop, in_our_words, require_free, tell_outcome
+    from texsyn.cli.train import Report, _asked_to_stop, in_our_words, require_free, save_or_keep, tell_outcome
     from texsyn.datasets import open_dataset
     from texsyn.gan.image_model import load_image_model
     from texsyn.gan.image_training import ImageGan
@@ -216,7 +216,7 @@ def train_on_data(
             return
         model = trainee.model(whole=with_d)
         model.steps = outcome.steps
-        model.save(output, overwrite=overwrite)
+        save_or_keep(model, output, overwrite=overwrite)
     tell_outcome(talk, output, {"arch": config.arch}, seed, outcome, time.monotonic() - began)
     if stop.signum is not None:
         raise Stopped(stop.signum)

@@ -303,13 +303,16 @@ class Opened:
         more: dict[str, Any] | None = None,
     ) -> None:
         """Write the picture with its recipe, and say so."""
+        import torch
+
         from texsyn.synthesis import RECIPE_SCHEMA, Result
 
         recipe = {
             "schema": RECIPE_SCHEMA, "texsyn": __version__, "method": self.model.config.arch, "size": str(picture.size),
             **({} if seed is None else {"seed": seed}),
             "settings": {k: v for k, v in settings.items() if v is not None},
-            "model": {"name": self.name, "sha256": self.sha256}, "pixels_sha256": picture.sha256,
+            "model": {"name": self.name, "sha256": self.sha256}, "device": str(self.model.device),
+            "torch": torch.__version__, "pixels_sha256": picture.sha256,
             "seconds": round(time.monotonic() - began, 3), "evidence": [], **(more or {}),
         }  # fmt: skip
         _publish(Result(picture, recipe), target, overwrite, metadata, talk)
@@ -383,6 +386,7 @@ def sample_images(
         "cutoff": cutoff, "centre": centre, "directions": [f"{Path(file).name}:{k}" for file, k in directions] or None,
         "strengths": list(strengths) or None, "translate": translate, "rotate": rotate,
         "noise": noise, "pictures": len(codes) if sheet else None, "latent": first if isinstance(first, str) else None,
+        "size": None if size is None else str(size),
     }  # fmt: skip
     began = time.monotonic()
 

@@ -30,7 +30,8 @@ def repro(out: str, inputs: tuple[str, ...], output: str | None, overwrite: bool
     """Make the picture OUT again from the recipe inside it, and compare: pixel for pixel the same, or what differs.
 
     Ends with exit code 1 where the picture made again is not the recorded one, or not the one in OUT; a JPEG, which is
-    lossy, never holds it. Inputs are told by their pixels: a file counts when its hash is the recorded one.
+    lossy, never holds it. Inputs are told by their pixels: a file counts when its hash is the recorded one. Of samples
+    of an image GAN the MODEL is an input, told by its bytes; pictures of a GAN's other verbs are refused.
 
     \b
     texsyn repro big_rock.png

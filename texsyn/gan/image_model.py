@@ -19,7 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from texsyn.gan.architectures import ARCHITECTURES, GanConfig
+from texsyn.gan.architectures import GanConfig
+from texsyn.gan.claims import networks_of
 from texsyn.gan.latents import truncated
 from texsyn.gan.networks.design import ImageDiscriminator, ImageGenerator
 from texsyn.gan.networks.style import StyledGenerator, keys_of
@@ -126,21 +127,24 @@ class ImageModel:
         centre: str | None = None,
         noise: str | None = None,
         size: Size | None = None,
+        canvas: Tensor | None = None,
     ) -> Tensor:
         """n pictures (n, c, h, w) in [0, 1] (floats keep their range), on the CPU; of points (n, 2, 1, 1), their units.
 
         Picture i is that of seed + i and nothing else: each is computed by itself. truncation: of networks with styles,
         styles are psi times as far from their centre (see styles()); of others, latents stay within it (see latents()).
         noise, of networks with styles: "own", which is usual, is a function of the latent, as in training, where much
-        of what makes pictures differ may be left to it; "same" is that of the buffers, for all. size: see
+        of what makes pictures differ may be left to it; "same" is that of the buffers, for all. size and canvas: see
         synthesised(). ValueError as for those and labels(), and for what only networks with styles have.
         """
         if noise not in (None, "own", "same"):
             raise ValueError(f"noise={noise!r} should be own or same")
         if self.has_styles:
             ws = self.styles(n, seed=seed, label=label, truncation=truncation, cutoff=cutoff, centre=centre)
-            return self.ranged(self.synthesised(ws, self.keys(n, seed=seed) if noise != "same" else None, size=size))
-        for name, value in (("cutoff", cutoff), ("centre", centre), ("noise", noise), ("size", size)):
+            keys = self.keys(n, seed=seed) if noise != "same" else None
+            return self.ranged(self.synthesised(ws, keys, canvas=canvas, size=size))
+        unused = {"cutoff": cutoff, "centre": centre, "noise": noise, "size": size, "canvas": canvas}
+        for name, value in unused.items():
             if value is not None:
                 raise ValueError(f"{name}={value!r}: {self._no_styles}")
         z, labels = self.latents(n, seed=seed, truncation=truncation), self.labels(n, seed=seed, label=label)
@@ -445,9 +449,9 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
         for key, t in found.items():
             if t.is_floating_point() and not bool(t.isfinite().all()):
                 raise ValueError(f"{key} has a NaN or an infinite value")
-        generator, discriminator = ARCHITECTURES[config.arch].build(config, torch.Generator().manual_seed(0))
         if not all(key.startswith(("generator.", "discriminator.")) for key in found):
             raise ValueError("it holds more than a generator and a discriminator")
+        generator, discriminator = networks_of(config, found)
         load_weights(generator, of("generator", found))
         judged = any(key.startswith("discriminator.") for key in found)
         if judged:
@@ -456,7 +460,10 @@ def load_image_model(path: str | Path, *, device: str = "cpu") -> ImageModel:
         model = ImageModel(generator.to(device), config, source, fit_seed=int(header["fit_seed"]), discriminator=kept)
         model.steps = int(header["steps"])
         return model
-    except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
+    except (
+        SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError,
+        NotImplementedError,
+    ) as e:  # fmt: skip
         raise InputError(f"{name}: not a usable texsyn model ({' '.join(str(e).split())[:200]})") from e
 
 

@@ -34,7 +34,7 @@ from texsyn.gan.order import Batches
 from texsyn.gan.plane_picture import plane_picture
 from texsyn.gan.ranks import ALONE, Ranks
 from texsyn.gan.training import Adversarial, Phase, Player, Terms, half_life, lazily
-from texsyn.images import Picture
+from texsyn.images import Picture, Size
 from texsyn.models.trained import channels_last
 from texsyn.training import of, under
 
@@ -415,9 +415,9 @@ def stage(images: int, growth: int) -> tuple[int, float]:
 def require_fit(config: GanConfig, data: Images) -> None:
     """ValueError unless the architecture can learn these pictures as they are."""
     arch = ARCHITECTURES[config.arch]
-    mine, theirs = (config.channels, config.height, config.width), (data.channels, data.height, data.width)
+    mine, theirs = (f"{Size(one.height, one.width)} with channels={one.channels}" for one in (config, data))
     if mine != theirs:
-        raise ValueError(f"channels, height, width={mine} are not those of the data, {theirs}")
+        raise ValueError(f"the settings are for {mine}, and the data are {theirs}")
     kind, n_domains = getattr(data, "kind", "pictures"), getattr(data, "domains", 1)
     if kind == "points" and not arch.points:
         others = _names(lambda one: one.points)

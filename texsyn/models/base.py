@@ -310,7 +310,7 @@ def load_texture(path: str | Path, *, device: str = "cpu") -> TextureModel:
         model.fit_seed = int(header.get("fit_seed", 0))
         model.origin = {key: value for key, value in header.get("origin", {}).items() if key in ORIGIN}
         return model
-    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError) as e:
         raise InputError(f"{name}: not a usable texsyn model ({_one_line(e)})") from e
 
 

@@ -36,10 +36,15 @@ class Learner(Trainee, Protocol):
 
 def load_weights(network: nn.Module, found: Mapping[str, Tensor], name: str = "the weights") -> None:
     """Put weights that a file holds into a network. InputError where names, shapes or types are others."""
+    require_weights(network, found, name)
+    network.load_state_dict(found)
+
+
+def require_weights(network: nn.Module, found: Mapping[str, Tensor], name: str = "the weights") -> None:
+    """InputError unless these weights have a network's names, shapes and types."""
     wanted = network.state_dict()
     if {k: (t.shape, t.dtype) for k, t in wanted.items()} != {k: (t.shape, t.dtype) for k, t in found.items()}:
         raise InputError(f"{name} do not belong to a network of this configuration")
-    network.load_state_dict(found)
 
 
 def channels_last(network: nn.Module) -> None:

@@ -17,12 +17,13 @@ import numpy as np
 
 from texsyn.coordinate_files import load_coordinates
 from texsyn.images import InputError, Picture, Size, load
-from texsyn.images.picture import printable
+from texsyn.images.picture import printable, reason
 from texsyn.repro.reading import Input, Told
 
 ENDINGS = (
     ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pfm", ".exr",
 )  # fmt: skip
+MODEL_ENDINGS = (".texsyn", ".safetensors")
 MAP_ENDINGS = (".npy", ".tif", ".tiff", ".exr")
 
 
@@ -60,10 +61,26 @@ class Search:
 
         return self._find([wanted], read, MAP_ENDINGS)[wanted.sha256]  # type: ignore[no-any-return]
 
+    def model(self, wanted: Input) -> str:
+        """The path of the model file wanted, whose bytes have the hash. Raises InputError where it is missing."""
+
+        def read(path: str) -> tuple[str, str]:
+            try:
+                with open(path, "rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest(), path
+            except OSError as error:
+                raise InputError(f"{printable(path)}: cannot be read ({reason(error)})") from error
+
+        return str(self._find([wanted], read, MODEL_ENDINGS, "bytes")[wanted.sha256])
+
     def _find(
-        self, wanted: Sequence[Input], read: Callable[[str], tuple[str, Any]], endings: tuple[str, ...]
+        self,
+        wanted: Sequence[Input],
+        read: Callable[[str], tuple[str, Any]],
+        endings: tuple[str, ...],
+        hashed: str = "pixels",
     ) -> dict[str, Any]:
-        """What read() makes of the files wanted, by hash."""
+        """What read() makes of the files wanted, by the hash of what `hashed` says."""
         found: dict[str, Any] = {}
         others: dict[str, list[str]] = {}  # of files with a wanted name: what is wrong with them
         missing, seen = {one.sha256 for one in wanted}, set()
@@ -80,7 +97,7 @@ class Search:
                 found[sha256] = thing
                 missing.remove(sha256)
             elif sha256 not in found:
-                why = "has that name and other pixels" if sha256 else "has that name and cannot be read"
+                why = f"has that name and other {hashed}" if sha256 else "has that name and cannot be read"
                 base = path if path.startswith("skimage:") else os.path.basename(path)
                 others.setdefault(base, []).append(f"{printable(path)} {why}")
             if not missing:

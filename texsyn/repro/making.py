@@ -1,4 +1,7 @@
-"""From a recipe to what makes its picture, by the door that made it first: synth, sample, render, tileable, apply."""
+"""From a recipe to what makes its picture, by the door that made it first: synth, sample, render, tileable, apply.
+
+Samples of image GANs are in gans.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +140,7 @@ def window(says: Says, seek: Search) -> Made:
         image = dataclasses.replace(shown, pixels=pixels, palette=None, indices=None, notes=())
         image = convert_depth(image, its.wishes.depth)
         now = {"model_sha256": hashlib.sha256(model.to_bytes()).hexdigest(), "device": str(model.device)}
-        return Result(image, _again(says.recipe, image) | now)
+        return Result(image, again(says.recipe, image) | now)
 
     return region.size, convert_depth(_one_pixel(its.shown), its.wishes.depth), its.memory(region.size), make
 
@@ -153,7 +156,7 @@ def _region(says: Says) -> Region:
     return region
 
 
-def _again(recipe: Mapping[str, Any], image: Picture) -> dict[str, Any]:
+def again(recipe: Mapping[str, Any], image: Picture) -> dict[str, Any]:
     """The recipe of a picture that was just made by this one."""
     now = {"texsyn": texsyn.__version__, "torch": torch.__version__}
     now = {key: value for key, value in now.items() if key in recipe}
@@ -184,7 +187,7 @@ def applied(says: Says, seek: Search) -> Made:
 
     def make(watch: Watch) -> Result:
         image = apply(source, pictures, sizes=sizes)
-        return Result(image, _again(says.recipe, image), source)
+        return Result(image, again(says.recipe, image), source)
 
     return Size(*source.shape[:2]), _one_pixel(pictures[0]), 2 * source.nbytes, make
 

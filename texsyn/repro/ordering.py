@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from texsyn.gan.architectures import ARCHITECTURES
 from texsyn.images import InputError, Picture, Size, load, read_recipe
 from texsyn.images.loading import format_of
 from texsyn.images.picture import printable, reason
 from texsyn.models import METHODS
 from texsyn.models.base import Cancel, OnProgress, Watch
 from texsyn.repro.comparing import Original, Repro, compared
+from texsyn.repro.gans import VERBS, of_a_verb, sampled
 from texsyn.repro.inputs import Search
 from texsyn.repro.making import OTHERS, drawn, window
 from texsyn.repro.reading import HASH, MAX_NUMBER, Says, Told, broken
@@ -80,12 +82,14 @@ def order(source: Any, inputs: Sequence[str | os.PathLike[str]] = ()) -> Order:
     if says.whole("schema", high=MAX_NUMBER) != RECIPE_SCHEMA:
         raise says.broken(f"it has schema {original.recipe['schema']}, this version reads {RECIPE_SCHEMA}")
     method = says.text("method")
-    is_window = "region" in original.recipe and method not in OTHERS
-    if method not in (*METHODS, *OTHERS):
-        raise says.broken(f"method {method[:80]!r} is not one of {', '.join((*METHODS, *OTHERS))}")
+    others = {**OTHERS, **dict.fromkeys(ARCHITECTURES, sampled), **dict.fromkeys(VERBS, of_a_verb)}
+    is_window = "region" in original.recipe and method not in others
+    if method not in (*METHODS, *others):
+        known = ", ".join((*METHODS, *OTHERS, *ARCHITECTURES))
+        raise says.broken(f"method {method[:80]!r} is not one of {known}")
     if (not is_window or "pixels_sha256" in original.recipe) and not HASH.fullmatch(says.text("pixels_sha256")):
         raise says.broken("pixels_sha256 is no hash")
-    maker = OTHERS.get(method, window if is_window else drawn)
+    maker = others.get(method, window if is_window else drawn)
     try:
         return Order(original, method, *maker(says, seek))
     except Told:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator, Shown
 from texsyn.gan.networks.layers import Weights, down, n_halvings, one_hot, pixel_norm, up, with_deviation
 from texsyn.gan.networks.resampling import downsampled
+from texsyn.images import Size
 
 SLOPE = 0.2  # of the leaky ReLU
 HE = math.sqrt(2)  # gain of weights that an activation follows
@@ -210,7 +211,8 @@ class GrowingDiscriminator(Growing, ImageDiscriminator):
         wanted = wanted if self.multi_scale else wanted[:1]
         found = [tuple(x.shape[2:]) for x in levels]
         if found != wanted:
-            raise ValueError(f"shown={found}: at depth {self.depth} heights and widths should be {wanted}")
+            said, right = (", ".join(str(Size(*shape)) for shape in shapes) for shapes in (found, wanted))
+            raise ValueError(f"shown={said}: at depth {self.depth} sizes should be {right}")
 
 
 def _activated(x: Tensor) -> Tensor:

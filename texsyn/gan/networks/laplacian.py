@@ -25,6 +25,7 @@ from texsyn.gan.networks.convolutional import ConvolutionalDiscriminator, batch_
 from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator, Shown
 from texsyn.gan.networks.layers import Weights, down, n_halvings, one_hot
 from texsyn.gan.networks.perceptron import PerceptronDiscriminator, PerceptronGenerator
+from texsyn.images import Size
 
 COARSEST = 8  # pixels of the shorter side, at least, as in the paper; half of that for pictures too small to have two
 DEPTH = 2  # hidden layers of the coarsest level's perceptrons, as in the paper
@@ -45,7 +46,7 @@ def lapgan(
     if n_levels is None:
         n_levels = 1 + (design.halvings(COARSEST) or design.halvings(COARSEST // 2))
     if not 2 <= n_levels <= most:
-        raise ValueError(f"n_levels={n_levels} should be 2..{most} for {design.height} x {design.width}")
+        raise ValueError(f"n_levels={n_levels} should be 2..{most} for {Size(design.height, design.width)}")
     return LaplacianGenerator(design, random, n_levels), LaplacianDiscriminator(design, random, n_levels, normalised)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from texsyn.gan.networks.design import Design
 from texsyn.gan.penalties import spectral_norm
+from texsyn.images import Size
 
 SCALES = ("plain", "equalised", "spectral")
 STARTS = ("normal", "glorot", "orthogonal")
@@ -142,7 +143,7 @@ def n_halvings(design: Design) -> int:
     """design.halvings() to sides of at least 4; ValueError where there is none."""
     n = design.halvings()
     if n == 0:
-        raise ValueError(f"height={design.height}, width={design.width}: both should be even and at least 8")
+        raise ValueError(f"a size of {Size(design.height, design.width)}: both sides should be even and at least 8")
     return n
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from texsyn.gan.networks.design import Design, ImageDiscriminator, ImageGenerator, Shown
 from texsyn.gan.networks.layers import Attention, Norm, ResBlock, Weights, asked_for, n_halvings, one_hot
+from texsyn.images import Size
 
 TOLD = ("norm", "shared", "latent")
 POOLS = ("sum", "mean", "none")
@@ -134,9 +135,8 @@ class ResidualDiscriminator(ImageDiscriminator):
         super().__init__()
         self.design, self.plan = design, plan
         if n_halvings(design) < plan.n_down:
-            raise ValueError(
-                f"n_down={plan.n_down}: {design.height}x{design.width} is halved {design.halvings()} times"
-            )
+            size = Size(design.height, design.width)
+            raise ValueError(f"n_down={plan.n_down}: {size} is halved {design.halvings()} times")
         n_first = plan.widths[0] if plan.stem else design.channels
         self.stem = weights.conv(design.channels, n_first) if plan.stem else nn.Identity()
         self.blocks = nn.ModuleList()

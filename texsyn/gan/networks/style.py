@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from texsyn.gan.networks.design import ImageGenerator
 from texsyn.gan.networks.layers import Linear, Weights, one_hot, pixel_norm
+from texsyn.images import Size
 
 RATE = 0.01  # of a mapping's weights
 
@@ -70,7 +71,7 @@ def multiples(shape: tuple[int, int], unit: tuple[int, int]) -> tuple[int, int]:
     """
     times = shape[0] // unit[0], shape[1] // unit[1]
     if min(times) < 1 or (times[0] * unit[0], times[1] * unit[1]) != shape:
-        raise ValueError(f"shape={shape}: height and width should be multiples of {unit[0]} and {unit[1]}")
+        raise ValueError(f"a size of {Size(*shape)}: width and height should be multiples of {unit[1]} and {unit[0]}")
     return times
 
 
@@ -175,11 +176,14 @@ class StyledGenerator(ImageGenerator):
 
         And unless the network wraps around: the borders that others know are those of the design.
         """
-        if shape is None or shape == (self.design.height, self.design.width):
+        own = self.design.height, self.design.width
+        if shape is None or shape == own:
             return 1, 1
         if not getattr(self, "periodic", False):
-            raise ValueError(f"shape={shape}: a network that was not trained with periodic=true makes one size only")
-        return multiples(shape, (self.design.height, self.design.width))
+            raise ValueError(
+                f"a size of {Size(*shape)}: a network trained without periodic=true makes {Size(*own)} only"
+            )
+        return multiples(shape, own)
 
     def mixed(self, ws: Tensor, keys: Tensor, labels: Tensor | None) -> Tensor:
         """ws (B, n, latent), where a picture's key says so with those of a second latent from row 1, .. or n - 1 on."""

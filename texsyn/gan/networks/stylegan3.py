@@ -27,6 +27,7 @@ from texsyn.gan.networks.layers import Linear, Weights
 from texsyn.gan.networks.resampling import modulated
 from texsyn.gan.networks.style import Mapping, StyledGenerator
 from texsyn.gan.networks.stylegan2 import StyleDiscriminator
+from texsyn.images import Size
 
 MARGIN = 10  # samples
 CRITICAL = 2  # last layers, which keep all frequencies that their samples can hold
@@ -247,7 +248,7 @@ class AliasFreeGenerator(StyledGenerator):
         super().__init__()
         side = min(design.height, design.width)
         if side < 8:
-            raise ValueError(f"height={design.height}, width={design.width}: both should be at least 8")
+            raise ValueError(f"a size of {Size(design.height, design.width)}: both sides should be at least 8")
         if n_layers <= CRITICAL:
             raise ValueError(f"n_layers={n_layers} should be above {CRITICAL}")
         self.design, self.rotation, self.periodic = design, rotation, periodic
@@ -303,9 +304,9 @@ class AliasFreeGenerator(StyledGenerator):
         """Height and width of what each layer makes, in samples."""
         own = (self.design.height, self.design.width)
         if self.periodic and shape != own:
-            raise ValueError(f"shape={shape}: pictures that tile are {own}")
+            raise ValueError(f"a size of {Size(*shape)}: pictures that tile are {Size(*own)}")
         if any(n < 1 or n % self.step for n in shape):
-            raise ValueError(f"shape={shape}: both should be multiples of {self.step}")
+            raise ValueError(f"a size of {Size(*shape)}: both sides should be multiples of {self.step}")
         height, width = shape
         side, found = min(own), []
         for i, band in enumerate(self.bands[:-1]):
