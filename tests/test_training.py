@@ -302,6 +302,23 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path
         training.train(Fit(), 25, run=a_run(tmp_path, resume=True))
 
 
+def test_an_error_that_is_not_measured_yet_may_be_infinite(tmp_path: Path) -> None:
+    class Potential(Fit):
+        numbers = torch.tensor([0.0, 1.0, 2.0, math.inf, 4.0, 5.0], dtype=torch.float64)
+
+        def state(self) -> dict[str, Tensor]:
+            return super().state() | {"loss.0.numbers": self.numbers}
+
+    training.train(Potential(), 5, run=a_run(tmp_path))
+    assert training.train(Potential(), 10, run=a_run(tmp_path, resume=True)).steps == 10
+    for k, value in ((3, math.nan), (3, -math.inf), (1, math.inf)):
+        broken = Potential()
+        broken.numbers = Potential.numbers.clone()
+        broken.numbers[k] = value
+        with pytest.raises(FloatingPointError, match=r"loss\.0\.numbers is"):
+            training.train(broken, 15, run=a_run(tmp_path, resume=True))
+
+
 def test_the_log_loses_lines_that_come_after_the_checkpoint_and_one_that_was_cut(tmp_path: Path) -> None:
     training.train(Fit(), 25, run=a_run(tmp_path), watch=Watch(cancel=After(10)))
     before = logged(tmp_path)

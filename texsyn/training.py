@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from texsyn.models.base import Cancelled, Watch
 
 CHECKPOINT, CONFIG, LOG, SAMPLES = "checkpoint.safetensors", "config.json", "log.jsonl", "samples"
 FORMAT = 1
+#: the numbers of a potential (texsyn/ot/potentials.py), and which of them is infinite until it is measured
+UNMEASURED, RESIDUAL = re.compile(r"loss\.[0-9]+\.numbers"), 3
 
 
 class Trainee(Protocol):
@@ -257,7 +260,7 @@ class _Files:
 
         state = {name: t.detach().cpu().contiguous().clone() for name, t in trainee.state().items()}
         for name, t in state.items():
-            value = _not_finite(t)
+            value = _not_finite(name, t)
             if value is not None:
                 raise FloatingPointError(f"{name} is {value} at step {done}; the checkpoint of step {self.saved} stays")
         header = json.dumps({"format": FORMAT, "step": done, "about": dict(self.run.about)})
@@ -331,7 +334,7 @@ def read_checkpoint(folder: Path, about: Mapping[str, Any]) -> tuple[int, dict[s
         done, theirs = int(header["step"]), dict(header["about"])
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
-        wrong = {key: value for key, t in state.items() if (value := _not_finite(t)) is not None}
+        wrong = {key: value for key, t in state.items() if (value := _not_finite(key, t)) is not None}
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, NotImplementedError) as e:
         raise InputError(f"{path}: cannot be read as a checkpoint ({_one_line(e)})") from e
     for key in sorted({*theirs, *about}):
@@ -342,11 +345,17 @@ def read_checkpoint(folder: Path, about: Mapping[str, Any]) -> tuple[int, dict[s
     return done, state
 
 
-def _not_finite(t: Tensor) -> float | None:
-    """The first value that is no finite number, which no state has; NotImplementedError of 8-bit floats, as neither."""
-    if not t.is_floating_point() or bool(t.isfinite().all()):
+def _not_finite(name: str, t: Tensor) -> float | None:
+    """The first value that is no finite number, but for an error that nobody has measured yet.
+
+    NotImplementedError of 8-bit floats, which no state has.
+    """
+    if not t.is_floating_point() or bool((finite := t.isfinite()).all()):
         return None
-    return float(t[~t.isfinite()][0])
+    if UNMEASURED.fullmatch(name) and t.shape == (6,) and t[RESIDUAL] == math.inf:
+        finite[RESIDUAL] = True
+    bad = t[~finite]
+    return float(bad[0]) if len(bad) else None
 
 
 def _difference(key: str, theirs: Any, mine: Any) -> str:
