@@ -23,7 +23,7 @@ def ran(tmp_path: Path, *options: str) -> dict:
 
 
 def test_kernels_ask_less_of_a_gpu_than_plain_torch(tmp_path: Path) -> None:
-    (record,) = ran(tmp_path, "--count", "--side", "64", "--size", "160x120")["pictures"]
+    (record,) = ran(tmp_path, "--count", "--side", "48", "--size", "96x80")["pictures"]
     torch, kernels = record["torch"], record["kernels"]
     assert 100 < kernels["launches"] < torch["launches"] / 5
     assert 0 < kernels["at_least_ms"] < torch["at_least_ms"]
