@@ -460,6 +460,18 @@ def test_an_edited_file(out: str) -> None:
     assert "40x28 RGB uint8 was made and 40x9 RGB uint8 is held" in repro(out).sentence
 
 
+def test_a_recipe_from_before_regular_exemplars_were_known() -> None:
+    """It says nothing of them, and its picture was made without large windows."""
+    tiles = np.full((64, 64, 3), 200, np.uint8)
+    tiles[::12], tiles[:, ::12] = 40, 60
+    write("tiles.png", tiles)
+    plain, large = (texsyn.synth("tiles.png", (70, 66), seed=5, passes=2, regular=r) for r in ("never", "auto"))
+    assert not np.array_equal(plain.image.pixels, large.image.pixels)
+    plain.save("plain.png")
+    settings = {key: value for key, value in plain.recipe["settings"].items() if key != "regular"}
+    assert repro(rewritten({"settings": settings}, "plain.png", "old.png")).identical
+
+
 def test_another_hash_and_another_environment(out: str) -> None:
     changed = rewritten({"pixels_sha256": "0" * 64})
     found = repro(changed)

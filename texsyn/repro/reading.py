@@ -21,6 +21,8 @@ NUMBERS = ("guide_weight", "morph", "strength", "scale", "rotate")
 TEXTS = ("guide_kind", "symmetry", "histogram", "depth")
 WHOLE = ("copy_limit",)
 OF_NUMBERS = ("weights", "mix")
+#: what a method did before there was a setting for it; recipes of that time do not have it
+ONCE: dict[str, dict[str, Any]] = {"texto": {"regular": "never"}}
 
 
 class Told(InputError):
@@ -116,7 +118,8 @@ class Says:
         for key, value in settings.items():
             if isinstance(value, (int, float)) and abs(value) > MAX_NUMBER:
                 raise self.broken(f"the setting {key[:80]} is out of any range")
-        return configure(self.text("method"), settings, whole=True)
+        method = self.text("method")
+        return configure(method, ONCE.get(method, {}) | settings, whole=True)
 
     def wishes(self) -> tuple[dict[str, Any], list[Input]]:
         """The wishes that are no pictures, and the pictures, whose roles are the wishes' names."""
