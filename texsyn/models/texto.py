@@ -699,6 +699,8 @@ class Texto(TextureModel):
                 u = take(level.codes, source)
             part = watch.part((4.0**i - 1) / 4 ** len(self.transported), 4.0 ** (i + 1 - len(self.transported)))
             found[level.number], u, source = self._train_level(level, u, seed, threads, part)
+            if i == len(self.transported) - 1:
+                break  # nobody looks at the field any more
             psi = level.spread(found[level.number][-1])
             for _ in range(self.config.transport_corrections):
                 source = correct(wrap(u, level.w // 2), wrap(source, 1), level.codes, level.w, psi, fix=level.fix)
@@ -708,11 +710,18 @@ class Texto(TextureModel):
     def _train_level(
         self, level: Level, u: Tensor, seed: int, threads: int, watch: Watch
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Potentials (K, J) of one level, and the field before its last assignment and the map after it.
+
+        That map is left out, empty, at the finest transported level.
+        """
         n_passes, potentials = self._endless_passes(level), []
+        last, source = level.number == self.transported[-1].number, torch.empty(0)
         generator = torch.Generator().manual_seed(seed % 2**63)
         for k in range(n_passes):
             watch.step(k / n_passes, f"training level {level.number}, pass {k + 1} of {n_passes}")
             potentials.append(self._solve_frozen(level, u, generator).round().to(torch.int32))
+            if last and not self._is_wide(level) and k == n_passes - 1:
+                break
             search = level.searches(potentials[-1][None])[0]
             source = level.coordinates(_assign_all(search, wrap(u, level.w // 2), level.w, threads))
             if k < n_passes - 1:
