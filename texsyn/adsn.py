@@ -48,8 +48,11 @@ def _convolved(noise: Tensor, kernel: Tensor) -> Tensor:
     h, w = kernel.shape[2:]
     n_rows = noise.shape[0] - h + 1
     at_once = n_rows if noise.device.type != "cpu" else max(1, UNFOLDED // (h * w * noise.shape[1]))
-    bands = [noise[top : min(top + at_once, n_rows) + h - 1] for top in range(0, n_rows, at_once)]
-    return torch.cat([F.conv2d(band[None, None], kernel)[0] for band in bands], 1)
+    out = noise.new_empty(len(kernel), n_rows, noise.shape[1] - w + 1)
+    for top in range(0, n_rows, at_once):  # a list of bands would stand in the gaps that the next ones unfold into
+        band = noise[top : min(top + at_once, n_rows) + h - 1]
+        out[:, top : top + at_once] = F.conv2d(band[None, None], kernel)[0]
+    return out
 
 
 def field(u: Tensor, noise: Tensor) -> Tensor:

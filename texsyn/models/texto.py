@@ -759,12 +759,13 @@ def _assign_all(search: NearestIndex, u: Tensor, w: int, threads: int) -> Tensor
     """Winners (H - w + 1, W - w + 1) of all patches of u (H, W, C), codes."""
     views = windows(u, w)
     winner = torch.empty(views.shape[:2], dtype=torch.long, device=u.device)
-    step = max(1, (8192 if u.device.type == "cpu" else 2**18) // views.shape[1])
+    d = views[0, 0].numel()
+    step = max(1, (min(8192, 600_000 // d) if u.device.type == "cpu" else 2**18) // views.shape[1])
 
     def band(start: int, stop: int) -> None:
         for top in range(start, stop, step):
             rows = views[top : min(top + step, stop)]
-            patches = centred(rows.reshape(-1, views[0, 0].numel()))
+            patches = centred(rows.reshape(-1, d))
             winner[top : top + len(rows)] = search.argmin(patches, check=False).view(len(rows), -1)
 
     share_rows(len(views), threads if u.device.type == "cpu" else 1, band)
