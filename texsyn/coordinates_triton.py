@@ -16,14 +16,13 @@ import functools
 import importlib
 import logging
 import math
-import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from texsyn.ot.triton import on_device, too_old
+from texsyn.ot.triton import lacking, on_device
 
 if TYPE_CHECKING:
     from texsyn.coordinates import Prices
@@ -101,14 +100,8 @@ def failure(w: int, n_channels: int, device: torch.device) -> str:
     """Compile the kernels for such patches and compare with torch's results: '' or what went wrong."""
     from texsyn.coordinates import _correct_torch, _vote_torch
 
-    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        return "a CUDA device is needed"
-    try:
-        _kernels()
-    except ImportError as error:
-        return f"the package triton is needed, and cannot be imported ({error})"
-    if too_old(device):
-        return "a CUDA device of compute capability 8.0 is needed"
+    if reason := lacking(device, _kernels):
+        return reason
     r, side, generator = w // 2, w + 20, torch.Generator().manual_seed(0)
 
     def integers(low: int, high: int, *shape: int) -> Tensor:

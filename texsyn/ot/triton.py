@@ -113,14 +113,8 @@ def failure(n_dims: int, device: torch.device) -> str:
     Some seconds the first time on a machine; Triton keeps what it compiled. The numbers are multiples of 1/2 whose
     sums are exact in float32, so that every winner must agree.
     """
-    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        return "a CUDA device is needed"
-    try:
-        _kernels()
-    except ImportError as error:
-        return f"the package triton is needed, and cannot be imported ({error})"
-    if too_old(device):
-        return "a CUDA device of compute capability 8.0 is needed"
+    if reason := lacking(device, _kernels):
+        return reason
     generator = torch.Generator().manual_seed(0)
     reach = 128 if n_dims < 512 else 16
     x, y = (torch.randint(-reach, reach, (n, n_dims), generator=generator).float() for n in (256, 3 * COLUMNS))
@@ -170,9 +164,17 @@ def _n_processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
-def too_old(device: torch.device) -> bool:
-    """Whether this is a CUDA device on which Triton's 8-bit products fail, noisily: Turing and what came before."""
-    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0)
+def lacking(device: torch.device, kernels: Callable[[], Any]) -> str:
+    """What these kernels lack here before they are compiled: '' if nothing."""
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        return "a CUDA device is needed"
+    try:
+        kernels()
+    except ImportError as error:
+        return f"the package triton is needed, and cannot be imported ({error})"
+    if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
+        return "a CUDA device of compute capability 8.0 is needed"  # Triton's 8-bit products stop at Turing, noisily
+    return ""
 
 
 def on_device(device: torch.device) -> contextlib.AbstractContextManager[Any]:
