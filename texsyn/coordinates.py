@@ -34,7 +34,7 @@ from texsyn.pyramid import parent
 def take(exemplar: Tensor, source: Tensor) -> Tensor:
     """The picture that a map stands for: exemplar (h, w, C), source (H, W, 2), gives (H, W, C)."""
     at = source[..., 0] * exemplar.shape[1] + source[..., 1]
-    return exemplar.flatten(0, 1).index_select(0, at.reshape(-1)).view(*at.shape, -1)
+    return exemplar.flatten(0, 1).index_select(0, at.reshape(-1)).view(*at.shape, exemplar.shape[2])
 
 
 def children(

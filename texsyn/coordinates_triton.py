@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import logging
 import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from texsyn.ot.triton import lacking, on_device
+from texsyn.ot.triton import chosen, lacking, on_device
 
 if TYPE_CHECKING:
     from texsyn.coordinates import Prices
-
-log = logging.getLogger(__name__)
 
 ROWS, COLUMNS = 4, 16  # pixels of a tile: two a thread
 OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}  # nothing here is a float; Triton 3.9 warns those who do not say
@@ -85,14 +82,7 @@ def correct(
 @functools.cache
 def usable(w: int, n_channels: int, device: torch.device) -> bool:
     """Whether the kernels work for such patches here, said once in the log."""
-    if device.type != "cuda":
-        return False
-    reason = failure(w, n_channels, device)
-    if reason:
-        log.warning("corrections of %dx%d patches on %s: torch, since for triton %s", w, w, device, reason)
-    else:
-        log.info("corrections of %dx%d patches on %s: triton", w, w, device)
-    return not reason
+    return chosen(f"corrections of {w}x{w} patches", device, lambda: failure(w, n_channels, device))
 
 
 @functools.cache
@@ -127,12 +117,12 @@ def _kernels() -> SimpleNamespace:
     global tl
     triton: Any = importlib.import_module("triton")
     tl = importlib.import_module("triton.language")
-    sizes = ["height", "width", "across", "e_height", "e_width", "n_exemplars"]  # they vary from call to call
-    numbers = triton.jit(do_not_specialize=sizes[:3] + sizes[4:5], do_not_specialize_on_alignment=["source"])
-    return SimpleNamespace(
-        vote=numbers(_vote),
-        correct=triton.jit(do_not_specialize=sizes, do_not_specialize_on_alignment=["u", "source", "psi"])(_correct),
+    sizes = ["height", "width", "across", "e_width"]  # they and addresses vary from call to call
+    votes = triton.jit(do_not_specialize=sizes, do_not_specialize_on_alignment=["source"])
+    corrections = triton.jit(
+        do_not_specialize=[*sizes, "e_height", "n_exemplars"], do_not_specialize_on_alignment=["u", "source", "psi"]
     )
+    return SimpleNamespace(vote=votes(_vote), correct=corrections(_correct))
 
 
 # The kernels. Names in capitals are constants of a compilation.

@@ -384,8 +384,8 @@ def _recipe(model: TextureModel, whole: Size, region: Region, tile: str, seed: i
 
 def _memory(model: TextureModel, layout: Layout, region: Region, workers: int) -> int:
     cost, grid, piece = MEMORY.get(model.method, OTHERS), _Grid(layout.size, layout.tile), _piece(workers) ** 2
-    channels, resident = _fitted(model.material)
-    shared = cost.base * 2**20 + resident + model.plane_bytes(region)
+    channels, sheets = _fitted(model.material)
+    shared = cost.base * 2**20 + sheets + model.plane_bytes(region)
     # of the largest jobs, which lie in the first rows or are all the same: pixels, a piece of them, and tiles
     jobs = sorted((grid.job(i).size.pixels for i in range(min(grid.n, 4 * workers))), reverse=True)[:workers]
     each = cost.pixel + cost.pixel_channel * channels

@@ -717,12 +717,12 @@ class Texto(TextureModel):
         That map is left out, empty, at the finest transported level.
         """
         n_passes, potentials = self._endless_passes(level), []
-        last, source = level.number == self.transported[-1].number, torch.empty(0)
+        last, source = level is self.transported[-1], torch.empty(0)
         generator = torch.Generator().manual_seed(seed % 2**63)
         for k in range(n_passes):
             watch.step(k / n_passes, f"training level {level.number}, pass {k + 1} of {n_passes}")
             potentials.append(self._solve_frozen(level, u, generator).round().to(torch.int32))
-            if last and not self._is_wide(level) and k == n_passes - 1:
+            if last and k == n_passes - 1:
                 break
             search = level.searches(potentials[-1][None])[0]
             source = level.coordinates(_assign_all(search, wrap(u, level.w // 2), level.w, threads))

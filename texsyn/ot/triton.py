@@ -96,14 +96,7 @@ def check(n_dims: int, device: torch.device) -> None:
 @functools.cache
 def usable(n_dims: int, device: torch.device) -> bool:
     """Whether the kernels work for this dimension here, said once in the log: what backend='auto' asks."""
-    if device.type != "cuda":
-        return False
-    reason = failure(n_dims, device)
-    if reason:
-        log.warning("nearest neighbours of dimension %d on %s: torch, since for triton %s", n_dims, device, reason)
-    else:
-        log.info("nearest neighbours of dimension %d on %s: triton", n_dims, device)
-    return not reason
+    return chosen(f"nearest neighbours of dimension {n_dims}", device, lambda: failure(n_dims, device))
 
 
 @functools.cache
@@ -162,6 +155,17 @@ def _widened(table: Tensor, shape: dict[str, int]) -> Tensor:
 @functools.cache
 def _n_processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def chosen(what: str, device: torch.device, failure: Callable[[], str]) -> bool:
+    """Whether Triton does this work on a device, said in the log; elsewhere than on CUDA nobody asks."""
+    if device.type != "cuda":
+        return False
+    if reason := failure():
+        log.warning("%s on %s: torch, since for triton %s", what, device, reason)
+    else:
+        log.info("%s on %s: triton", what, device)
+    return not reason
 
 
 def lacking(device: torch.device, kernels: Callable[[], Any]) -> str:
