@@ -18,7 +18,8 @@ from texsyn.metrics.texture import repetition
 from texsyn.models.base import model_class
 from texsyn.models.texto import WIDE_PASSES, Texto, TextoConfig
 from texsyn.noise import NoiseField
-from texsyn.regularity import REGULAR, regularity
+from texsyn.pyramid import n_levels_for, pyramid
+from texsyn.regularity import REGULAR, SIDE, regularity
 
 ENDLESS = TextoConfig(endless=True, training_factor=2, samples_per_atom=4)
 
@@ -32,7 +33,8 @@ def tiles(height: int = 96, width: int = 96, period: int = 14, channels: int = 3
 
 
 def of(pixels: np.ndarray) -> float:
-    return regularity(torch.from_numpy(pixels.copy()))
+    u = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()
+    return regularity(pyramid(u, n_levels_for(Size(*pixels.shape[:2]), SIDE))[-1])
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,10 @@ def test_only_regular_pictures_get_large_windows() -> None:
     assert [(level.w, str(level.size)) for level in Texto(picture).wide] == [(11, "24x24"), (9, "24x24")]
     assert Texto(picture, TextoConfig(regular="never")).wide == Texto(noise).wide == []
     assert Texto(noise, TextoConfig(regular="always")).wide
+    for looked, told in ((Texto(noise), "never"), (Texto(picture), "always")):  # the levels are those of a new pyramid
+        again = Texto(looked.exemplar, TextoConfig(regular=told))
+        assert len(looked.levels) == len(again.levels)
+        assert all(torch.equal(a.codes, b.codes) for a, b in zip(looked.levels, again.levels, strict=True))
     with pytest.raises(ValueError, match="regular='yes' should be auto, always or never"):
         TextoConfig(regular="yes")
 

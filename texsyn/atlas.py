@@ -21,9 +21,11 @@ from texsyn.material import Material
 from texsyn.ot.nearest import NearestIndex
 from texsyn.patches import windows
 from texsyn.pyramid import level_size, n_levels_for, pyramid
+from texsyn.regularity import REGULAR, SIDE, regularity
 
 MENDING_ATOMS = 65536
 MAX_MATCHED = 20  # channels: at 5x5 pixels a byte product takes no more
+FINER = 2  # times coarsest_side for regular exemplars
 MAX_NUMBERS = 511  # of a patch: what a byte product takes (see texsyn.ot.nearest)
 MAX_COARSEST_ATOMS = 40_000  # beyond it (very long strips) one pass over the coarsest level would take minutes
 
@@ -150,10 +152,13 @@ def centred(patches: Tensor) -> Tensor:
 class Atlas:
     """A material at n_levels scales, finest first; see the module's docstring.
 
-    Raises InputError when a sheet is too small for the patches, or has none that may be copied.
+    regular: whether it starts at FINER times coarsest_side, as regular exemplars do; None, for one plain picture: looks
+    whether it is. Raises InputError when a sheet is too small for the patches, or has none that may be copied.
     """
 
-    def __init__(self, material: Material, w: int, coarsest_side: int, device: torch.device) -> None:
+    def __init__(
+        self, material: Material, w: int, coarsest_side: int, device: torch.device, regular: bool | None = False
+    ) -> None:
         self.material, self.w = material, w
         smallest = max(w + 3, 8)
         for sheet in material.sheets:
@@ -162,7 +167,13 @@ class Atlas:
                     f"{sheet.maps[0].name}: patch_size={w} needs a picture of at least {smallest}x{smallest}, "
                     f"got {sheet.size}"
                 )
-        sizes = [sheet.size for sheet in material.sheets]
+        sizes, codes = [sheet.size for sheet in material.sheets], material.codes()
+        begun: list[Tensor] = []  # the pyramid of a picture that is looked at, as far as that needs it
+        if regular is None:
+            begun = pyramid(_planes(codes[0]), n_levels_for(sizes[0], SIDE))
+            regular = regularity(begun[-1]) > REGULAR
+        self.regular = regular
+        coarsest_side *= FINER if regular else 1
         self.n_levels = min(n_levels_for(size, max(coarsest_side, smallest)) for size in sizes)
         while self.n_levels > 1 and any(
             min(level_size(size, self.n_levels - 1).height, level_size(size, self.n_levels - 1).width) < smallest
@@ -173,14 +184,14 @@ class Atlas:
         self.single = len(sizes) == 1
         heights = [size.height if self.single else -(-size.height // unit) * unit for size in sizes]
         self.tops = np.concatenate([[0], np.cumsum(heights)])
-        codes = material.codes()
         if codes[0].shape[2] > MAX_MATCHED:
             raise InputError(
                 f"{material.picture.name}: {codes[0].shape[2]} channels are to be matched and at most {MAX_MATCHED} "
                 "can be; give a map the weight 0, and it is copied and not matched"
             )
         pyramids = [
-            _known_pyramid(code, sheet.known, self.n_levels) for code, sheet in zip(codes, material.sheets, strict=True)
+            _known_pyramid(code, sheet.known, self.n_levels, begun)
+            for code, sheet in zip(codes, material.sheets, strict=True)
         ]  # for each sheet, for each level: (C, h, w) uint8
         #: which sheets have a patch that may be copied
         self.copied = [True] * len(sizes)
@@ -273,11 +284,23 @@ def _nearest_pixels(n: int, w: int) -> Tensor:
     return number
 
 
-def _known_pyramid(codes: np.ndarray, known: np.ndarray | None, n_levels: int) -> list[Tensor]:
-    """The pyramid of (h, w, C) codes, rounded; what is unknown takes no part in the averages."""
-    u = torch.from_numpy(codes).permute(2, 0, 1).float()
+def _planes(codes: np.ndarray) -> Tensor:
+    """(h, w, C) codes as (C, h, w) float32."""
+    return torch.from_numpy(codes).permute(2, 0, 1).float()
+
+
+def _known_pyramid(
+    codes: np.ndarray, known: np.ndarray | None, n_levels: int, begun: Sequence[Tensor] = ()
+) -> list[Tensor]:
+    """The pyramid of (h, w, C) codes, rounded; what is unknown takes no part in the averages.
+
+    begun: its first levels before rounding, where they are there and all is known.
+    """
     if known is None:
-        return [rounded(level) for level in pyramid(u, n_levels)]
+        levels = [*begun] or [_planes(codes)]
+        levels += pyramid(levels[-1], n_levels - len(levels) + 1)[1:]
+        return [rounded(level) for level in levels[:n_levels]]
+    u = _planes(codes)
     weight = torch.from_numpy(known)[None].float()
     mean = (u * weight).sum((1, 2), keepdim=True) / weight.sum().clamp(min=1)
     found = []

@@ -14,18 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from texsyn.images import Size
-from texsyn.pyramid import n_levels_for, pyramid
-
-SIDE = 64  # px of the shorter side, to the nearest octave, at which pictures are looked at
+SIDE = 64  # px of the shorter side, to the nearest octave, at which pictures should be looked at
 PERIODS = 3  # how often a period must fit the picture; what comes only twice may be chance
 REGULAR = 0.4  # bricks 0.9 to 1.1, loose dots 0.5; grass, gravel, leaves and confetti stay below 0.25
 
 
-def regularity(codes: Tensor) -> float:
-    """Rise of the most prominent autocorrelation peak of codes (h, w, C) uint8, 0 to 2; 0 where there is none."""
-    size = Size(*codes.shape[:2])
-    u = pyramid(codes.cpu().permute(2, 0, 1).float(), n_levels_for(size, SIDE))[-1]
+def regularity(u: Tensor) -> float:
+    """Rise of the most prominent autocorrelation peak of codes u (C, h, w), 0 to 2; 0 where there is none."""
     if min(u.shape[1:]) < 2 * PERIODS:
         return 0.0
     grey = (u.sum(0) + 0.5).floor().to(torch.int64).numpy()

@@ -52,7 +52,6 @@ from texsyn.ot.semidiscrete import solve
 from texsyn.painting import MENDING_PASSES, Manner, Painting, account, mend, uneven_ends
 from texsyn.patches import windows
 from texsyn.pyramid import coarser, level_period, level_size, pyramid
-from texsyn.regularity import REGULAR, regularity
 
 Values = Callable[[NoiseField, int, int], np.ndarray]
 Map = Callable[[Region], Tensor]  #: from a region of one level to its source coordinates (H, W, 2)
@@ -62,7 +61,7 @@ BLOB = 3  # pixels of the coarsest level: about half the width of the blobs in w
 SMALL_BATCH = 2**25
 KEPT_BLOCKS = 40  # of each transported level in planes
 WIDE, WIDE_PASSES = (13, 9), 2  # regular exemplars: windows at the coarsest level; endless passes with each
-FINER, LONGER = 2, 3  # the same: coarsest_side times that; steps after those windows, whose start makes m0 small
+LONGER = 3  # the same: times the steps after those windows, whose start makes m0 small
 SMALLER = 0.8  # the same: of the training field's side, at equal msw and a seventh less work
 BLOCK, COARSE_BLOCK = Size(256, 256), Size(128, 128)  # of the finest transported level's map in planes, of the others'
 
@@ -160,18 +159,13 @@ class Texto(TextureModel):
         super().__init__(exemplar, config, device)
         self.local = config.endless
         self.psi = psi
-        self.regular = self._is_regular() if regular is None else regular
-        coarsest_side = config.coarsest_side * (FINER if self.regular else 1)
-        self.atlas = Atlas(self.material, config.patch_size, coarsest_side, self.device)
+        if regular is None:  # None again where the atlas has to look
+            regular = {"always": True, "auto": None}.get(config.regular, False) if self.material.plain else False
+        self.atlas = Atlas(self.material, config.patch_size, config.coarsest_side, self.device, regular)
+        self.regular = self.atlas.regular
         self.levels = self.atlas.levels
         #: the coarsest level with larger windows, largest first; empty unless the exemplar is regular
         self.wide = self.atlas.wide(WIDE) if self.regular else []
-
-    def _is_regular(self) -> bool:
-        if self.config.regular == "never" or not self.material.plain:
-            return False
-        codes = torch.from_numpy(self.material.codes()[0])
-        return self.config.regular == "always" or regularity(codes) > REGULAR
 
     @property
     def transported(self) -> list[Level]:
