@@ -352,7 +352,6 @@ def sample_images(
     """Pictures of an image GAN: one file each, or a sheet of them, with a column for each of several truncations."""
     import torch
 
-    from texsyn.gan.image_model import grid_of
     from texsyn.latent_editing import save_latent, styles_of
     from texsyn.synthesis import fresh_seed
 
@@ -405,10 +404,7 @@ def sample_images(
         return model.ranged(model.synthesised(ws, keys, canvas=canvas, size=size))
 
     if sheet:
-        low, high = model.about.low, model.about.high
-        cells = torch.cat([(made(code, psi) - low) / (high - low) for code in codes for psi in psis])
-        n_columns = len(psis) if len(psis) > 1 else max(1, round(len(codes) ** 0.5))
-        pictures = iter([grid_of(cells, n_columns, model.about.domains)])
+        pictures = iter([model.sheet(torch.cat([made(code, psi) for code in codes for psi in psis]), len(psis))])
     else:
         pictures = (model.picture(made(code, psis[0])[0]) for code in codes)
     for i, (name, picture) in enumerate(zip(names, pictures, strict=True)):

@@ -63,19 +63,26 @@ def networks_of(config: GanConfig, found: Mapping[str, Tensor]) -> tuple[ImageGe
         if getattr(config, name) > len(found):
             raise ValueError(f"{name}={getattr(config, name)} is more than the {len(found)} tensors it holds")
 
-    def build() -> tuple[ImageGenerator, ImageDiscriminator]:
-        return arch.build(config, torch.Generator().manual_seed(0))
-
     try:
         with Counted(USUAL[0] + USUAL[1] * n):
-            return build()
+            return _built(config)
     except Beyond:
         pass
-    from torch._subclasses.fake_tensor import FakeTensorMode  # tensors without memory
-
-    with FakeTensorMode(), Counted(MOST[0] + MOST[1] * n):
-        shapes = dict(zip(("generator", "discriminator"), build(), strict=True))
+    with Counted(MOST[0] + MOST[1] * n):
+        shapes = dict(zip(("generator", "discriminator"), as_shapes(config), strict=True))
     for name, network in shapes.items():
         if name == "generator" or any(key.startswith(f"{name}.") for key in found):
             require_weights(network, of(name, found))
-    return build()
+    return _built(config)
+
+
+def as_shapes(config: GanConfig) -> tuple[ImageGenerator, ImageDiscriminator]:
+    """Networks of that configuration whose tensors have shapes and types, but no numbers and no memory."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        return _built(config)
+
+
+def _built(config: GanConfig) -> tuple[ImageGenerator, ImageDiscriminator]:
+    return ARCHITECTURES[config.arch].build(config, torch.Generator().manual_seed(0))

@@ -339,6 +339,12 @@ class ImageModel:
         pixels = torch.cat(values.chunk(self.about.domains), dim=2).permute(1, 2, 0).contiguous().numpy()
         return Picture(pixels, MODES.get(pixels.shape[2], "multi"))
 
+    def sheet(self, values: Tensor, n_each: int = 1) -> Picture:
+        """Values (n, c, h, w) of sample() on one sheet: a column for each of n_each of a seed, else about square."""
+        low, high = self.about.low, self.about.high
+        n_columns = n_each if n_each > 1 else max(1, round(len(values) ** 0.5))
+        return grid_of((values - low) / (high - low), n_columns, self.about.domains)
+
     def shown(self, *, n_rows: int = 8, n_columns: int = 8, seed: int = 0) -> Picture:
         """A sheet of pictures of seeds from `seed` on, a row for each class where there are classes, ten at most."""
         if self.config.n_classes:

@@ -73,9 +73,7 @@ class Sampled:
         watch.step(1.0, "done")
         if not self.sheet:
             return model.picture(made[0][0])
-        low, high = model.about.low, model.about.high
-        n_columns = len(self.psis) if len(self.psis) > 1 else max(1, round(self.n**0.5))
-        return grid_of((torch.cat(made) - low) / (high - low), n_columns, model.about.domains)
+        return model.sheet(torch.cat(made), len(self.psis))
 
 
 def of_a_verb(says: Says, seek: Search) -> Made:

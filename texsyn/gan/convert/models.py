@@ -9,9 +9,9 @@ from types import ModuleType
 import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from texsyn.gan.architectures import ARCHITECTURES, GanConfig, configure
+from texsyn.gan.claims import as_shapes
 from texsyn.gan.convert import rosinality, stylegan2, stylegan3
 from texsyn.gan.convert.names import fitted, require_shapes
 from texsyn.gan.convert.sources import Found, read_found
@@ -89,8 +89,7 @@ def _require_fit(
     config: GanConfig, tensors: dict[str, Tensor], judging: dict[str, Tensor] | None, n_bytes: int
 ) -> None:
     """InputError unless the networks, before they take any memory, are those of the tensors, or not much larger."""
-    with FakeTensorMode():
-        generator, discriminator = ARCHITECTURES[config.arch].build(config, torch.Generator())
+    generator, discriminator = as_shapes(config)
     require_shapes(tensors, generator.state_dict())
     if judging is not None:
         require_shapes(judging, discriminator.state_dict())
